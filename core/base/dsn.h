@@ -35,7 +35,7 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_dsn_parse(mayday_dsn_t *dsn, mayday_slice_t
 /* {PROTO}://{HOST}[:PORT]{PATH}/api/{PROJECT_ID}/envelope/ */
 void mayday_dsn_envelope_url(const mayday_dsn_t *dsn, mayday_buf_t *url);
 
-/* For people: the DSN with the keys replaced, "https://***@host/42". */
+/* For people: the DSN with the keys replaced, "https://[Filtered]@host/42". */
 void mayday_dsn_redacted(const mayday_dsn_t *dsn, mayday_buf_t *text);
 
 #endif

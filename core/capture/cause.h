@@ -1,0 +1,20 @@
+/*
+ * The kind of failure that an error-log line tells of (causes.def).
+ *
+ * Runs on the request path, of failed requests only: no allocation.
+ */
+#ifndef MAYDAY_CAUSE_H
+#define MAYDAY_CAUSE_H
+
+#include "core/capture/conf.h"
+
+/*
+ * The kind, or MAYDAY_KIND_NONE where the line is not of an upstream. *error
+ * gets the errno that the text quotes as "(N: …)", if any, else is left alone.
+ */
+mayday_kind_t mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error);
+
+/* The kind of a failed connect by its errno; others are UPSTREAM_UNREACHABLE. */
+mayday_kind_t mayday_cause_of_errno(int error);
+
+#endif

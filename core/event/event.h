@@ -1,0 +1,98 @@
+/*
+ * From a record to a Sentry event.
+ *
+ * An event is made of parts, the top-level keys of Sentry's event payload
+ * (event_parts.def). Each part is built as JSON when it is first asked for: the
+ * rules ask for those that they touch, serialising asks for the rest. So an
+ * event that is only counted costs almost nothing.
+ *
+ *     mayday_event_init(&event, &view, settings, &memory);
+ *     cJSON *request = mayday_event_part(&event, MAYDAY_PART_REQUEST);
+ *     mayday_event_replace(&event, MAYDAY_PART_TAGS, tags);
+ *     mayday_slice_t json = mayday_event_serialise(&event);
+ *
+ * Runs in the agent. cJSON's allocator is set once, by mayday_event_setup, to
+ * one that takes memory from the calling thread's arena while one is bound, and
+ * from the heap otherwise; all of an event lives in the arena and is gone when
+ * that is reset. Never free or keep what was made under an arena.
+ */
+#ifndef MAYDAY_EVENT_H
+#define MAYDAY_EVENT_H
+
+#include <cjson/cJSON.h>
+
+#include "core/base/buf.h"
+#include "core/event/record_read.h"
+#include "core/event/settings_read.h"
+
+typedef enum {
+#define MAYDAY_PART(id, key) MAYDAY_PART_##id,
+#include "core/event/event_parts.def"
+#undef MAYDAY_PART
+    MAYDAY_PART_MAX
+} mayday_part_t;
+
+#define MAYDAY_ISSUE_HASH_BYTES MAYDAY_HASH_BYTES
+#define MAYDAY_TITLE_SIZE 512
+
+typedef struct {
+    const mayday_record_view_t *view; /* borrowed */
+    const mayday_settings_t *settings;
+    cJSON *parts[MAYDAY_PART_MAX]; /* NULL: not built; made under the arena    */
+    uint32_t built;                /* mask: parts[] counts, also where NULL (absent) */
+    uint32_t replaced;             /* mask: set by a rule                       */
+    uint64_t suppressed;           /* events of the issue not sent since the last */
+    const char *rule_error;        /* NULL, or what a rule did wrong (tag mayday.rule_error) */
+} mayday_event_t;
+
+/* Once per process, before any thread uses cJSON. */
+void mayday_event_setup(void);
+
+/* Binds, resets, unbinds the calling thread's arena. begin/end nest not. */
+void mayday_event_memory_begin(void);
+void mayday_event_memory_end(void);
+
+void mayday_event_init(mayday_event_t *event, const mayday_record_view_t *view,
+                       const mayday_settings_t *settings);
+
+/* The part, built now if it was not; NULL: this event has none. Borrowed. */
+cJSON *mayday_event_part(mayday_event_t *event, mayday_part_t part);
+
+/* Takes value, made under the same arena, for the part; NULL removes it. */
+void mayday_event_replace(mayday_event_t *event, mayday_part_t part, cJSON *value);
+
+/* The part of that key, or MAYDAY_PART_MAX; and its key. */
+mayday_part_t mayday_event_part_find(mayday_slice_t key);
+const char *mayday_event_part_key(mayday_part_t part);
+
+/*
+ * The allow-listed event for when a rule failed: kind, status, method, route,
+ * upstream, times, trace, release, counts; no header, no text from outside. All
+ * parts are built anew; what rules replaced is dropped. error is shown in the
+ * tag mayday.rule_error.
+ */
+void mayday_event_degrade(mayday_event_t *event, const char *error);
+
+/* The whole event as compact JSON, in the arena; empty slice: no memory. */
+mayday_slice_t mayday_event_serialise(mayday_event_t *event);
+
+/* 32 hex digits. */
+void mayday_event_id(const mayday_event_t *event, char out[33]);
+
+/* ---- issue.c: what groups and names ---- */
+
+/*
+ * The issue: hash of the event's fingerprint (the part FINGERPRINT as it stands
+ * now, with "{{ default }}" meaning Mayday's own). Without a part FINGERPRINT
+ * that a rule has set, nothing is built: the hash is taken from the record.
+ */
+void mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_ISSUE_HASH_BYTES]);
+
+/* "UpstreamRefused: shop_backend refused connections (2 peers tried)" is type and value. */
+void mayday_event_type(const mayday_event_t *event, mayday_buf_t *type);
+void mayday_event_value(const mayday_event_t *event, mayday_buf_t *value);
+
+/* Path with ids, hashes, dates and mail addresses replaced by "*". */
+void mayday_route_normalise(mayday_slice_t path, mayday_buf_t *route);
+
+#endif
