@@ -1,0 +1,116 @@
+# Mayday: all but nginx's own build of the nginx module.
+# `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+VERSION := $(shell sed -n 's/^\#define MAYDAY_VERSION "\(.*\)"/\1/p' core/base/base.h)
+
+# What may be set on the command line.
+BUILD    ?= build
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+NGINX_SRC ?=
+APXS     ?= $(firstword $(shell command -v apxs2 apxs 2>/dev/null) apxs)
+SANITIZE ?=
+CC       ?= cc
+OPT      ?= -O2 -g
+
+LUA_DIR  ?= $(PREFIX)/share/mayday/lua
+
+WARN   := -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wshadow \
+          -Wwrite-strings -Werror
+CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -I. $(WARN) $(OPT) -fPIC -fvisibility=hidden -pthread
+LDFLAGS_ALL := -pthread
+ifneq ($(SANITIZE),)
+CFLAGS_ALL  += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+LDFLAGS_ALL += -fsanitize=$(SANITIZE)
+endif
+CFLAGS_ALL += $(CFLAGS)
+
+PKGS := luajit libcjson apr-1 sqlite3 libcurl libmicrohttpd libpcre2-8 zlib
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+# ---- sources, by room --------------------------------------------------------
+
+CAPTURE_SRC := $(wildcard core/base/*.c core/capture/*.c)
+CORE_SRC    := $(CAPTURE_SRC) $(wildcard core/event/*.c core/agent/*.c core/cli/*.c)
+MAIN_SRC    := core/cli/main.c
+OBJ          = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+CAPTURE_OBJ := $(call OBJ,$(CAPTURE_SRC))
+CORE_OBJ    := $(call OBJ,$(CORE_SRC))
+LIB_OBJ     := $(filter-out $(call OBJ,$(MAIN_SRC)),$(CORE_OBJ))
+
+.PHONY: all
+all: tools mayday nginx apache ## build everything
+
+.PHONY: tools
+tools:
+	@packaging/check-tools.sh build
+
+$(CORE_OBJ): CFLAGS_ROOM = -DMAYDAY_LUA_DIR='"$(LUA_DIR)"' -DMAYDAY_AGENT_PATH='"$(PREFIX)/bin/mayday"'
+$(filter-out $(CAPTURE_OBJ),$(CORE_OBJ)): CFLAGS_PKG = $(PKG_CFLAGS)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(CFLAGS_ROOM) $(CFLAGS_PKG) -MMD -MP -c $< -o $@
+
+.PHONY: mayday
+mayday: $(BUILD)/mayday ## build the command (the agent is part of it)
+
+$(BUILD)/mayday: $(CORE_OBJ)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
+
+# ---- nginx module ------------------------------------------------------------
+
+NGINX_MODULE := $(BUILD)/nginx/ngx_http_mayday_module.so
+NGINX_DEPS   := config $(CAPTURE_SRC) $(wildcard ngx_module/* core/base/*.h core/capture/*.h core/capture/*.def)
+
+.PHONY: nginx
+nginx: $(NGINX_MODULE) ## build the nginx module (NGINX_SRC=DIR for another nginx than Debian's)
+
+$(NGINX_MODULE): $(NGINX_DEPS)
+	@packaging/build-nginx-module.sh "$(CURDIR)" "$(abspath $(BUILD))/nginx" "$(NGINX_SRC)" "$(SANITIZE)" "$(PREFIX)"
+
+# ---- httpd module ------------------------------------------------------------
+
+APACHE_MODULE := $(BUILD)/apache/mod_mayday.so
+APACHE_SRC    := $(wildcard apache_module/*.c)
+APACHE_OBJ    := $(call OBJ,$(APACHE_SRC))
+APACHE_CFLAGS  = -I$(shell $(APXS) -q INCLUDEDIR) $(shell $(APXS) -q CFLAGS EXTRA_CPPFLAGS | tr ' ' '\n' | grep '^-D' | tr '\n' ' ') \
+                 $(shell pkg-config --cflags apr-1 2>/dev/null)
+$(APACHE_OBJ): CFLAGS_PKG = $(APACHE_CFLAGS)
+
+.PHONY: apache
+apache: $(APACHE_MODULE) ## build the httpd module
+
+$(APACHE_MODULE): $(APACHE_OBJ) $(CAPTURE_OBJ) apache_module/exports.map
+	@mkdir -p $(@D)
+	$(CC) -shared $(LDFLAGS_ALL) $(LDFLAGS) -Wl,--version-script=apache_module/exports.map \
+	    $(APACHE_OBJ) $(CAPTURE_OBJ) -o $@
+
+# ---- tests -------------------------------------------------------------------
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
+
+$(BUILD)/unit/%: tests/unit/%.c $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP $< $(LIB_OBJ) $(LDFLAGS_ALL) $(PKG_LIBS) -lcmocka -lm -o $@
+
+.PHONY: unit
+unit: $(UNIT_BIN) ## build and run the unit tests
+	@tests/unit/run.sh $(UNIT_BIN)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+-include $(shell find $(BUILD)/obj $(BUILD)/unit -name '*.d' 2>/dev/null)

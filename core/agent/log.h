@@ -1,0 +1,23 @@
+/*
+ * The agent's messages. Each has a stable id (docs/messages.md), goes to the
+ * server's error log (stderr as inherited, reopened when the file is rotated),
+ * and is written at most once a second per id, with a count of the suppressed.
+ * Data comes as arguments and is made safe; a DSN's key, a cookie or an
+ * authorization value is never an argument.
+ */
+#ifndef MAYDAY_LOG_H
+#define MAYDAY_LOG_H
+
+#include "core/base/base.h"
+
+typedef enum { MAYDAY_LOG_ERROR, MAYDAY_LOG_WARN, MAYDAY_LOG_NOTICE, MAYDAY_LOG_DEBUG } mayday_log_level_t;
+
+/* path: the server's error log, or "" for stderr for good. Any thread may log. */
+void mayday_log_init(const char *path, bool debug);
+/* Every tick: follows a rotation of the file. */
+void mayday_log_tick(void);
+
+/* id: "MD0101" …; text without line end. */
+void mayday_log(mayday_log_level_t level, const char *id, const char *fmt, ...) MAYDAY_PRINTF(3, 4);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * The team's Lua rules over an event. The only room that includes lua.h.
+ *
+ * A rules state belongs to the pipeline thread. The event appears in Lua as
+ * ordinary tables in the shape of Sentry's event; each part is made when a rule
+ * first touches it and taken back, into the event, after the last rule. The
+ * JIT is off: with it on nothing can interrupt a loop.
+ */
+#ifndef MAYDAY_RULES_H
+#define MAYDAY_RULES_H
+
+#include "core/event/event.h"
+
+typedef struct mayday_rules mayday_rules_t;
+
+typedef enum {
+    MAYDAY_RULES_KEEP,
+    MAYDAY_RULES_DROP,  /* a rule returned nil and a reason             */
+    MAYDAY_RULES_FAILED /* error, or over its bounds: degrade the event */
+} mayday_rules_verdict_t;
+
+typedef struct {
+    mayday_rules_verdict_t verdict;
+    char reason[128]; /* of a drop, as given: "bot"                       */
+    char hook[32];    /* "before_send" or "event_processor"               */
+    char error[512];  /* of a failure: "rules.lua:12: attempt to …"        */
+    char where[256];  /* file and line of the function that decided        */
+} mayday_rules_result_t;
+
+/*
+ * Loads a rules file. NULL: error says file, line and what is wrong; nothing
+ * else happened, so the rules in force stay. lua_dir: where the standard rules (mayday.*) are.
+ */
+mayday_rules_t *mayday_rules_new(const char *file, const char *lua_dir, char *error,
+                                 size_t error_size);
+void mayday_rules_free(mayday_rules_t *rules);
+
+/*
+ * Runs event processors and before_send. What the rules changed has replaced
+ * the event's parts when it returns, also in observe mode: then the caller
+ * runs it on a copy or ignores the result.
+ */
+void mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_result_t *result);
+
+#endif

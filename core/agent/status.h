@@ -1,0 +1,38 @@
+/*
+ * What `mayday status` shows: one JSON document, made by the agent's API from
+ * the lanes, the store and delivery. Also the names of the API's resources, for
+ * both ends of the socket.
+ *
+ *   GET  /v1/status              the document below
+ *   GET  /v1/metrics             the same numbers for Prometheus
+ *   GET  /v1/events?limit=&after=&kind=&issue=&since=   {"events":[row …]}
+ *   GET  /v1/events/ID           the event's JSON (ID: 4 to 32 hex digits)
+ *   POST /v1/send-event          {"dsn":"…"} or {}: {"results":[{"dsn","status","event_id",
+ *                                "answer","error"}]}
+ *   POST /v1/purge               {"user":…} | {"before_us":…} | {"all":true}: {"purged":N}
+ *
+ * Errors are {"error":"…"} with a 4xx or 5xx status.
+ *
+ * {
+ *   "agent": {"version","pid","started_us","user","server","server_version","identity",
+ *             "directory","run_directory","rules":{"file","mode","loaded_us","error"}},
+ *   "healthy": true, "problems": ["…"],
+ *   "lanes": {"alive","dead","size","unread_bytes","dropped_no_slot","lost_records"},
+ *   "counts": {"requests":N,"captured":{KIND:N},"ignored":{KIND:N},"dropped":{REASON:N},
+ *              "filtered":{REASON:N},"suppressed":{REASON:N},"sent":N},
+ *   "queue": {"events":N},
+ *   "delivery": [{"dsn","queued","sent","in_flight","last_sent_us","last_error_us","last_error",
+ *                 "limited_until_us","retry_at_us"}]
+ * }
+ */
+#ifndef MAYDAY_STATUS_H
+#define MAYDAY_STATUS_H
+
+#define MAYDAY_API_STATUS "/v1/status"
+#define MAYDAY_API_METRICS "/v1/metrics"
+#define MAYDAY_API_EVENTS "/v1/events"
+#define MAYDAY_API_SEND_EVENT "/v1/send-event"
+#define MAYDAY_API_PURGE "/v1/purge"
+#define MAYDAY_SOCKET_NAME "mayday.sock"
+
+#endif

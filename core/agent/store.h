@@ -1,0 +1,191 @@
+/*
+ * The store: issues, events, the delivery queue, positions and counts, in one
+ * SQLite file (WAL) in the state directory. The schema is versioned and
+ * migrates; a file of a newer version is refused, a corrupt one is moved aside
+ * and reported.
+ *
+ * A connection (mayday_store_t) belongs to one thread. Those that write take
+ * the process's write lock in mayday_store_begin, for as short as they can.
+ *
+ * Order of truth: a batch of the pipeline, i.e. issues, events, queue rows,
+ * counts and the lanes' positions, is one transaction, so after a crash every
+ * record is either wholly in the store or still in its lane.
+ */
+#ifndef MAYDAY_STORE_H
+#define MAYDAY_STORE_H
+
+#include "core/agent/lane_reader.h"
+#include "core/base/buf.h"
+
+typedef struct mayday_store mayday_store_t;
+
+/*
+ * Opens path, creating and migrating it. NULL: error says what is wrong and
+ * what to do. The first opener of a process (the pipeline) migrates.
+ */
+mayday_store_t *mayday_store_new(const char *path, char *error, size_t error_size);
+void mayday_store_free(mayday_store_t *store);
+
+/* The text of the last error of this connection. */
+const char *mayday_store_error(const mayday_store_t *store);
+
+/* A write transaction. rollback is harmless after commit. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_begin(mayday_store_t *store);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_commit(mayday_store_t *store);
+void mayday_store_rollback(mayday_store_t *store);
+
+/* ---- counts: exact, kept for ever ---- */
+
+/*
+ * Adds to a named count, for instance ("captured", "upstream_refused"),
+ * ("ignored", KIND), ("dropped", REASON), ("suppressed", "issue_rate"),
+ * ("filtered", "before_send:bot"), ("sent", ""), ("requests", "").
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_count(mayday_store_t *store, const char *name,
+                                                 const char *reason, uint64_t n);
+typedef void (*mayday_count_visit_pt)(void *ctx, const char *name, const char *reason, uint64_t n);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_counts(mayday_store_t *store,
+                                                  mayday_count_visit_pt visit, void *ctx);
+
+/* ---- positions of lanes ---- */
+
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_position_set(mayday_store_t *store,
+                                                        const mayday_lane_key_t *key,
+                                                        uint64_t position, uint64_t records_read);
+/* MAYDAY_NOT_FOUND: this life of the lane was never read. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_position_get(mayday_store_t *store,
+                                                        const mayday_lane_key_t *key,
+                                                        uint64_t *position, uint64_t *records_read);
+/* Marks a dead lane as folded. MAYDAY_NOT_FOUND: it already was; do not fold again. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_position_fold(mayday_store_t *store,
+                                                         const mayday_lane_key_t *key);
+
+/* ---- issues and events ---- */
+
+typedef struct {
+    uint8_t issue[MAYDAY_HASH_BYTES];
+    mayday_slice_t event_id; /* 32 hex digits */
+    uint64_t time_us;
+    const char *kind;
+    const char *level;
+    unsigned status;
+    mayday_slice_t title;
+    mayday_slice_t transaction;
+    mayday_slice_t json;  /* the whole event                       */
+    mayday_slice_t trace; /* dynamic sampling context as JSON, or empty */
+} mayday_store_event_t;
+
+/* Times an issue was seen: upsert of first and last seen and its counts. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_issue_seen(mayday_store_t *store,
+                                                      const uint8_t issue[MAYDAY_HASH_BYTES],
+                                                      uint64_t time_us, uint64_t seen,
+                                                      uint64_t suppressed);
+
+/*
+ * Adds the event (updating its issue's title) and a queue row per DSN. A second
+ * add of one event id changes nothing. dsns: texts, made known to the store
+ * here; keys never leave it through any read function but mayday_store_due.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_add(mayday_store_t *store,
+                                                     const mayday_store_event_t *event,
+                                                     const char *const *dsns, size_t dsn_count);
+
+/* One row for lists; strings are valid during the visit only. */
+typedef struct {
+    int64_t row; /* ascending in order of arrival: for `tail` */
+    const char *event_id;
+    const char *issue; /* hex */
+    uint64_t time_us;
+    const char *kind;
+    const char *level;
+    unsigned status;
+    const char *title;
+    const char *transaction;
+    uint64_t issue_seen; /* of its issue so far */
+    unsigned undelivered; /* queue rows left     */
+} mayday_store_row_t;
+
+typedef struct {
+    int64_t after_row;   /* > 0: only newer ones, oldest first; else newest first */
+    unsigned limit;      /* 1 … 1000 */
+    const char *kind;    /* NULL: any */
+    const char *issue;   /* NULL: any; hex */
+    uint64_t since_us;   /* 0: any */
+} mayday_store_query_t;
+
+typedef void (*mayday_row_visit_pt)(void *ctx, const mayday_store_row_t *row);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_events(mayday_store_t *store,
+                                                  const mayday_store_query_t *query,
+                                                  mayday_row_visit_pt visit, void *ctx);
+
+/* JSON of the event whose id begins with the given hex digits (at least 4), into
+ * out from malloc, *out_len bytes. MAYDAY_NOT_FOUND; MAYDAY_INVALID: several. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_json(mayday_store_t *store, mayday_slice_t id,
+                                                      char **out, size_t *out_len);
+
+/* ---- the delivery queue ---- */
+
+typedef struct {
+    int64_t row; /* of the queue */
+    mayday_slice_t event_id;
+    mayday_slice_t json;
+    mayday_slice_t trace;
+} mayday_store_due_t;
+
+/* The DSNs that have or had rows: their number in the store and text. */
+typedef void (*mayday_dsn_visit_pt)(void *ctx, int64_t dsn, const char *text, uint64_t queued);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit,
+                                                void *ctx);
+
+/* Rows of one DSN behind after_row, oldest first, at most limit. */
+typedef void (*mayday_due_visit_pt)(void *ctx, const mayday_store_due_t *due);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_due(mayday_store_t *store, int64_t dsn,
+                                               int64_t after_row, unsigned limit,
+                                               mayday_due_visit_pt visit, void *ctx);
+
+/* The row is done with, delivered or given up; counts are the caller's. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_queue_remove(mayday_store_t *store, int64_t row);
+
+/* Loss to be told to the DSN by a client report, and what is pending. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_discarded_add(mayday_store_t *store, int64_t dsn,
+                                                         const char *reason, uint64_t n);
+typedef void (*mayday_discarded_visit_pt)(void *ctx, const char *reason, uint64_t n);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_discarded(mayday_store_t *store, int64_t dsn,
+                                                     mayday_discarded_visit_pt visit, void *ctx);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_discarded_sub(mayday_store_t *store, int64_t dsn,
+                                                         const char *reason, uint64_t n);
+
+/* The number of a DSN, made known if need be. Within a transaction. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsn_id(mayday_store_t *store, const char *text,
+                                                  int64_t *dsn);
+
+/* ---- upkeep ---- */
+
+typedef struct {
+    uint64_t queue_size;  /* bytes of undelivered events; also bounds delivered ones */
+    uint64_t retention_s;
+} mayday_store_bounds_t;
+
+/*
+ * Drops what is beyond the bounds, oldest first, a bounded amount a call:
+ * undelivered events over queue_size are given up, counted ("dropped",
+ * "queue_overflow") and put down as discarded; delivered ones over size or age
+ * just go. Within a transaction.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_trim(mayday_store_t *store,
+                                                const mayday_store_bounds_t *bounds,
+                                                uint64_t now_us);
+
+typedef struct {
+    mayday_slice_t user;  /* id, email, username or ip; empty: any        */
+    uint64_t before_us;   /* 0: any                                     */
+    bool all;
+} mayday_store_purge_t;
+
+/* Erases events, queue rows included, and compacts the file so that nothing is
+ * left in it. *purged: how many events. Takes its own transactions. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_purge(mayday_store_t *store,
+                                                 const mayday_store_purge_t *what,
+                                                 uint64_t *purged);
+
+#endif
