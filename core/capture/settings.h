@@ -13,7 +13,8 @@
  *   error_log /var/log/nginx/error.log
  *   directory /var/lib/mayday/nginx
  *   issue_rate 60 60 60           (events, period in seconds, burst)
- *   …
+ *   shutdown_timeout_ms 2000
+ *   …                             (all names: core/capture/settings.c)
  *   environ https_proxy http://proxy:3128     (proxy and CA variables of the shell)
  *   destination 0
  *   destination 1 https://KEY@sentry.example.com/42
