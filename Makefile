@@ -49,7 +49,7 @@ all: tools mayday nginx apache ## build everything
 
 .PHONY: tools
 tools:
-	@packaging/check-tools.sh build
+	@packaging/packages.sh check build
 
 $(CORE_OBJ): CFLAGS_ROOM = -DMAYDAY_LUA_DIR='"$(LUA_DIR)"' -DMAYDAY_AGENT_PATH='"$(PREFIX)/bin/mayday"'
 $(filter-out $(CAPTURE_OBJ),$(CORE_OBJ)): CFLAGS_PKG = $(PKG_CFLAGS)
@@ -92,10 +92,48 @@ $(APACHE_MODULE): $(APACHE_OBJ) $(CAPTURE_OBJ) apache_module/exports.map
 	$(CC) -shared $(LDFLAGS_ALL) $(LDFLAGS) -Wl,--version-script=apache_module/exports.map \
 	    $(APACHE_OBJ) $(CAPTURE_OBJ) -o $@
 
+# ---- installation ------------------------------------------------------------
+
+NGINX_MODULES_DIR  ?= $(or $(shell nginx -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p'),/usr/lib/nginx/modules)
+APACHE_MODULES_DIR ?= $(or $(shell $(APXS) -q LIBEXECDIR 2>/dev/null),/usr/lib/apache2/modules)
+APACHE_CONF_DIR    ?= $(wildcard /etc/apache2/mods-available)
+INSTALL            := install -D
+
+.PHONY: install
+install: all ## install into DESTDIR, PREFIX and the servers' module folders
+	$(INSTALL) -m 755 $(BUILD)/mayday $(DESTDIR)$(PREFIX)/bin/mayday
+	$(INSTALL) -m 644 docs/mayday.1 $(DESTDIR)$(PREFIX)/share/man/man1/mayday.1
+	for f in $$(cd lua && find . -name '*.lua'); do $(INSTALL) -m 644 lua/$$f $(DESTDIR)$(LUA_DIR)/$$f; done
+	$(INSTALL) -m 644 $(NGINX_MODULE) $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_mayday_module.so
+	$(INSTALL) -m 644 $(APACHE_MODULE) $(DESTDIR)$(APACHE_MODULES_DIR)/mod_mayday.so
+	if [ -n "$(APACHE_CONF_DIR)" ]; then \
+	    $(INSTALL) -m 644 packaging/apache/mayday.load $(DESTDIR)$(APACHE_CONF_DIR)/mayday.load && \
+	    $(INSTALL) -m 644 packaging/apache/mayday.conf $(DESTDIR)$(APACHE_CONF_DIR)/mayday.conf; fi
+	$(INSTALL) -m 644 packaging/systemd/mayday-agent@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mayday-agent@.service
+	@echo "installed; next: docs/operations.md, or README.md, \"Use it\""
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -rf $(DESTDIR)$(LUA_DIR)
+	rm -f $(DESTDIR)$(PREFIX)/bin/mayday $(DESTDIR)$(PREFIX)/share/man/man1/mayday.1 \
+	    $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_mayday_module.so \
+	    $(DESTDIR)$(APACHE_MODULES_DIR)/mod_mayday.so \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system/mayday-agent@.service \
+	    $(addprefix $(DESTDIR),$(wildcard $(APACHE_CONF_DIR)/mayday.load $(APACHE_CONF_DIR)/mayday.conf))
+
+# ---- demo --------------------------------------------------------------------
+
+.PHONY: demo
+demo: ## see it work: real servers, real failures (KEEP=1 leaves them running)
+	@packaging/packages.sh install build servers demo
+	@$(MAKE) --no-print-directory -s all
+	@demo/run.sh "$(abspath $(BUILD))" "$(KEEP)"
+
 # ---- tests -------------------------------------------------------------------
 
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
+VENV     := $(BUILD)/venv
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
@@ -104,6 +142,34 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB_OBJ)
 .PHONY: unit
 unit: $(UNIT_BIN) ## build and run the unit tests
 	@tests/unit/run.sh $(UNIT_BIN)
+
+$(VENV)/ready: tests/requirements.txt
+	@echo "Installing the Python test tools into $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: test
+test: ## install the test tools, build, pass every test
+	@packaging/packages.sh install build servers demo test
+	@$(MAKE) --no-print-directory -s all unit $(VENV)/ready
+	@packaging/gen-directives.py --check && packaging/check-layers.sh $(BUILD)
+	@MAYDAY_BUILD=$(abspath $(BUILD)) $(VENV)/bin/pytest -q -p no:cacheprovider tests/behaviour $(PYTEST)
+
+.PHONY: check
+check: all unit ## what needs neither network nor root
+	@packaging/gen-directives.py --check && packaging/check-layers.sh $(BUILD)
+
+.PHONY: lint
+lint: ## layers, format, clang-tidy, cppcheck, shellcheck
+	@packaging/packages.sh check build lint
+	@packaging/lint.sh $(BUILD) "$(CFLAGS_ALL) $(PKG_CFLAGS)" "$(APACHE_CFLAGS)"
+
+.PHONY: bench
+bench: ## measure the budgets, print each beside its bound
+	@packaging/packages.sh install build servers demo test bench
+	@$(MAKE) --no-print-directory -s all $(VENV)/ready
+	@MAYDAY_BUILD=$(abspath $(BUILD)) $(VENV)/bin/python tests/bench/bench.py $(BENCH)
 
 .PHONY: clean
 clean: ## remove what was built
