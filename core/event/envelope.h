@@ -15,13 +15,15 @@ typedef struct {
 } mayday_discarded_t;
 
 /*
- * {"event_id":…,"dsn"…,"sdk":…,"sent_at":…[,"trace":…]}\n{"type":"event",…}\n JSON \n
- * dsn_public_key and the event's trace id, release and environment make the
- * dynamic sampling context; trace is the finished JSON object or empty. The
- * bytes are appended to out; out->truncated says that they did not fit.
+ * {"event_id":…,"sdk":…,"sent_at":…[,"trace":…]}\n{"type":"event",…}\n JSON \n
+ * trace_json is what mayday_event_trace gave, or empty; public_key, of the DSN
+ * that the envelope goes to, is put into it unless the caller's baggage already
+ * named one. The bytes are appended to out; out->truncated says that they did
+ * not fit.
  */
 void mayday_envelope_event(mayday_buf_t *out, const char event_id[33], mayday_slice_t event_json,
-                           mayday_slice_t trace_json, const char *sdk_name, uint64_t sent_us);
+                           mayday_slice_t trace_json, mayday_slice_t public_key,
+                           const char *sdk_name, uint64_t sent_us);
 
 /* A client_report in an envelope of its own. */
 void mayday_envelope_client_report(mayday_buf_t *out, const mayday_discarded_t *discarded,

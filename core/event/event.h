@@ -39,10 +39,13 @@ typedef struct {
     const mayday_record_view_t *view; /* borrowed */
     const mayday_settings_t *settings;
     cJSON *parts[MAYDAY_PART_MAX]; /* NULL: not built; made under the arena    */
+    cJSON *cuts;                   /* _meta of what building cut; NULL: nothing */
     uint32_t built;                /* mask: parts[] counts, also where NULL (absent) */
     uint32_t replaced;             /* mask: set by a rule                       */
-    uint64_t suppressed;           /* events of the issue not sent since the last */
+    uint64_t suppressed;           /* events of the issue not sent since the last; may be
+                                      set until the event is serialised         */
     const char *rule_error;        /* NULL, or what a rule did wrong (tag mayday.rule_error) */
+    bool degraded;                 /* only what the allow-list names is built   */
 } mayday_event_t;
 
 /* Once per process, before any thread uses cJSON. */
@@ -58,8 +61,17 @@ void mayday_event_init(mayday_event_t *event, const mayday_record_view_t *view,
 /* The part, built now if it was not; NULL: this event has none. Borrowed. */
 cJSON *mayday_event_part(mayday_event_t *event, mayday_part_t part);
 
-/* Takes value, made under the same arena, for the part; NULL removes it. */
+/*
+ * Takes value, made under the same arena, for the part; NULL removes it.
+ * EVENT_ID and META are the event's own and stay as they are: the id stands in
+ * the record, _meta is told from what the other parts hold in the end. In a
+ * FINGERPRINT, "{{ default }}" becomes Mayday's default entries, and one without
+ * any usable entry becomes the default.
+ */
 void mayday_event_replace(mayday_event_t *event, mayday_part_t part, cJSON *value);
+
+/* The part where it is a string, built if need be; else empty. In the arena. */
+mayday_slice_t mayday_event_part_text(mayday_event_t *event, mayday_part_t part);
 
 /* The part of that key, or MAYDAY_PART_MAX; and its key. */
 mayday_part_t mayday_event_part_find(mayday_slice_t key);
@@ -76,6 +88,14 @@ void mayday_event_degrade(mayday_event_t *event, const char *error);
 /* The whole event as compact JSON, in the arena; empty slice: no memory. */
 mayday_slice_t mayday_event_serialise(mayday_event_t *event);
 
+/*
+ * The event's dynamic sampling context as a JSON object without the DSN's
+ * public key, which mayday_envelope_event adds, in the arena. Where the caller
+ * sent sentry-* members of baggage for the same trace, it is frozen to those.
+ * Empty: the event has no trace.
+ */
+mayday_slice_t mayday_event_trace(mayday_event_t *event);
+
 /* 32 hex digits. */
 void mayday_event_id(const mayday_event_t *event, char out[33]);
 
@@ -91,6 +111,9 @@ void mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_ISSUE_HASH_BY
 /* "UpstreamRefused: shop_backend refused connections (2 peers tried)" is type and value. */
 void mayday_event_type(const mayday_event_t *event, mayday_buf_t *type);
 void mayday_event_value(const mayday_event_t *event, mayday_buf_t *value);
+
+/* "type: value" of the main exception as it stands now, rules included. */
+void mayday_event_title(mayday_event_t *event, mayday_buf_t *title);
 
 /* Path with ids, hashes, dates and mail addresses replaced by "*". */
 void mayday_route_normalise(mayday_slice_t path, mayday_buf_t *route);
