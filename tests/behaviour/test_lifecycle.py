@@ -1,0 +1,198 @@
+"""The server starts, keeps, reloads and ends the agent, and traffic never notices."""
+import os
+import signal
+import threading
+import time
+
+from event_checks import tag
+from servers import wait_for
+
+
+class Load:
+    """Steady traffic of one client in a thread: counts statuses and transport errors."""
+
+    def __init__(self, server, path):
+        self.server, self.path = server, path
+        self.statuses, self.errors = [], []
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.stopped.is_set():
+            try:
+                self.statuses.append(self.server.get(self.path).status)
+            except OSError as error:
+                self.errors.append(error)
+            time.sleep(0.002)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join(20)
+
+
+def captured(server):
+    return sum(server.counts()["captured"].values())
+
+
+def test_enabling_it_is_all(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    server.get("/shop/x")
+    assert tag(server.event(), "mayday.kind") == "upstream_refused"
+    status = server.cli("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+
+
+def test_stop_leaves_no_process(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    agent = server.agent_pid()
+    server.get("/shop/x")
+    started = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started < 8
+    wait_for(lambda: not os.path.exists(f"/proc/{agent}"), 3, "the agent has ended")
+    wait_for(lambda: server.processes() == [], 3, lambda: f"processes left: {server.processes()}")
+
+
+def test_events_of_the_last_moment_are_kept(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    for _ in range(20):
+        server.get("/shop/x")
+    server.stop()
+    server.start()
+    server.wait_agent()
+    wait_for(lambda: captured(server) == 20, 10, lambda: server.counts())
+
+
+def test_killed_agent_is_back_within_a_second(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    for _ in range(3):
+        first = server.agent_pid()
+        os.kill(first, signal.SIGKILL)
+        started = time.monotonic()
+        server.get("/shop/x")
+
+        def replaced():
+            done = server.cli("status", "--format=json")
+            return done.stdout and f'"pid":{first}' not in done.stdout.replace(" ", "")
+        wait_for(replaced, 5, "a new agent")
+        assert time.monotonic() - started < 1.5
+        time.sleep(1.1)  # a crash loop would be backed off from; these are single deaths
+    wait_for(lambda: captured(server) == 3, 5, lambda: server.counts())
+
+
+def test_traffic_goes_on_without_an_agent(server, up):
+    server.directive("agent", "off")
+    server.place("/shop/", upstream=up.dead.url)
+    server.place("/ok/", upstream=up.ok.url)
+    server.start()
+    for _ in range(50):
+        assert server.get("/shop/x").status in (502, 503)
+        assert server.get("/ok/x").status == 200
+    assert server.cli("status").returncode == 2
+
+
+def test_reload_under_load_loses_nothing(server, up):
+    server.directive("issue_rate", "off")
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    agent = server.agent_pid()
+    with Load(server, "/shop/x") as load:
+        for n in range(4):
+            time.sleep(0.7)
+            server.directive("server_name", f"web-{n}")
+            server.reload()
+        time.sleep(1)
+    assert load.errors == []
+    assert set(load.statuses) <= {502, 503}
+    wait_for(lambda: captured(server) == len(load.statuses), 10,
+             lambda: f"{len(load.statuses)} failed, {server.counts()}")
+    assert server.agent_pid() == agent
+    names = {e["server_name"] for e in server.events()}
+    assert "web-3" in names
+
+
+def test_configuration_test_beside_a_live_server_changes_nothing(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    server.get("/shop/x")
+    server.event()
+    run = server.run_directory()
+
+    def snapshot():
+        return sorted((str(f), f.stat().st_mtime_ns, f.stat().st_ino)
+                      for base in (server.state, run) for f in base.iterdir()
+                      if f.suffix not in (".sqlite", ".sqlite-wal", ".sqlite-shm"))
+    before, agent = snapshot(), server.agent_pid()
+    server.directive("server_name", "another")
+    done = server.test_conf()
+    assert done.returncode == 0, done.stderr
+    assert snapshot() == before
+    assert server.agent_pid() == agent
+    server.get("/shop/x")
+    assert len(server.events(2)) == 2
+
+
+def test_nothing_is_made_when_it_is_off(server, up):
+    server.without("enable")
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.get("/shop/x")
+    assert not server.state.exists()
+    assert server.cli("status").returncode == 2
+
+
+def test_killed_worker_loses_only_itself(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    for _ in range(5):
+        server.get("/shop/x")
+    for pid in server.workers_pids():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_for(server.is_up, 5)
+
+    def answers():
+        try:
+            return server.get("/shop/x").status in (502, 503)
+        except OSError:
+            return False
+    wait_for(answers, 10, "new workers")
+    wait_for(lambda: captured(server) >= 6, 10, lambda: server.counts())
+
+
+def test_removed_from_the_configuration_at_reload_the_agent_ends(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    agent = server.agent_pid()
+    server.without("enable")
+    server.reload()
+    wait_for(lambda: not os.path.exists(f"/proc/{agent}"), 10, "the agent has ended")
+    assert server.get("/shop/x").status in (502, 503)
+
+
+def test_directory_that_cannot_be_made_does_not_stop_the_server(server, up):
+    file = server.directory / "file"
+    file.write_text("in the way")
+    server.directive("directory", str(file / "state"))
+    server.place("/ok/", upstream=up.ok.url)
+    server.start()
+    assert server.get("/ok/x").status == 200
+    assert "mayday" in server.logs() and str(file / "state") in server.logs()
