@@ -7,6 +7,7 @@ import pytest
 
 from event_checks import tag, title
 from servers import wait_for
+from upstreams import status
 
 PLACES = {"dead": "upstream_refused", "closes": "upstream_closed", "error503": "upstream_response",
           "truncates": "upstream_truncated", "slow": "upstream_read_timeout"}
@@ -118,7 +119,7 @@ def test_auth_request_that_fails_is_told(server, up):
 
 @pytest.mark.only("nginx")
 def test_auth_request_that_denies_is_no_failure(server, up):
-    denies = up.new(__import__("upstreams").status(401))
+    denies = up.new(status(401))
     server.place("/private/", raw=f"auth_request /auth; proxy_pass {up.ok.url};")
     server.place("= /auth", raw=f"internal; proxy_pass {denies.url};")
     server.start()
@@ -140,19 +141,19 @@ def test_mirror_that_fails_is_not_the_requests_failure(server, up):
     assert server.counts()["captured"] == {}
 
 
-def error_page(server, uri, status):
+def error_page(server, uri, code):
     if server.name == "nginx":
-        server.raw_server += f"error_page {status} {uri};\nproxy_intercept_errors on;\n"
+        server.raw_server += f"error_page {code} {uri};\nproxy_intercept_errors on;\n"
     else:
-        server.raw_server += f"ErrorDocument {status} {uri}\nProxyErrorOverride On\n"
+        server.raw_server += f"ErrorDocument {code} {uri}\nProxyErrorOverride On\n"
 
 
 @pytest.mark.parametrize("page", ["/oops.html", "/missing.html"])
 def test_error_page_keeps_the_first_request(server, up, page):
     """Also when the error page itself is missing: the truth is what failed first."""
     server.page("oops.html", "we are sorry\n")
-    for status in (502, 503):
-        error_page(server, page, status)
+    for code in (502, 503):
+        error_page(server, page, code)
     server.place("/shop/", upstream=up.dead.url)
     server.start()
     answer = server.get("/shop/cart?color=red", {"X-Marker": "first"})
