@@ -2,10 +2,12 @@
  * The store: issues, events, the delivery queue, positions and counts, in one
  * SQLite file (WAL) in the state directory. The schema is versioned and
  * migrates; a file of a newer version is refused, a corrupt one is moved aside
- * and reported.
+ * (store.sqlite.corrupt-TIME) and reported.
  *
  * A connection (mayday_store_t) belongs to one thread. Those that write take
- * the process's write lock in mayday_store_begin, for as short as they can.
+ * the process's write lock in mayday_store_begin, for as short as they can, and
+ * hold it until commit or rollback. Functions that write, other than purge,
+ * must be called between the two. After a failed write, roll back.
  *
  * Order of truth: a batch of the pipeline, i.e. issues, events, queue rows,
  * counts and the lanes' positions, is one transaction, so after a crash every
@@ -21,7 +23,8 @@ typedef struct mayday_store mayday_store_t;
 
 /*
  * Opens path, creating and migrating it. NULL: error says what is wrong and
- * what to do. The first opener of a process (the pipeline) migrates.
+ * what to do. While this process has no other connection, the file is checked
+ * as well, and moved aside where it is corrupt; so the pipeline opens first.
  */
 mayday_store_t *mayday_store_new(const char *path, char *error, size_t error_size);
 void mayday_store_free(mayday_store_t *store);
@@ -29,12 +32,20 @@ void mayday_store_free(mayday_store_t *store);
 /* The text of the last error of this connection. */
 const char *mayday_store_error(const mayday_store_t *store);
 
+/*
+ * Whether an error said that the file is damaged. It stays damaged; only the
+ * next start of the process can move it aside.
+ */
+bool mayday_store_is_corrupt(const mayday_store_t *store);
+
 /* A write transaction. rollback is harmless after commit. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_begin(mayday_store_t *store);
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_commit(mayday_store_t *store);
 void mayday_store_rollback(mayday_store_t *store);
 
 /* ---- counts: exact, kept for ever ---- */
+
+#define MAYDAY_STORE_COUNTS_MAX 2048u /* names and reasons; further reasons are "other" */
 
 /*
  * Adds to a named count, for instance ("captured", "upstream_refused"),
@@ -82,9 +93,10 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_issue_seen(mayday_store_t *store,
                                                       uint64_t suppressed);
 
 /*
- * Adds the event (updating its issue's title) and a queue row per DSN. A second
- * add of one event id changes nothing. dsns: texts, made known to the store
- * here; keys never leave it through any read function but mayday_store_due.
+ * Adds the event (updating its issue's title) and a queue row per DSN, at most
+ * MAYDAY_SETTINGS_DSN_MAX. A second add of one event id changes nothing. dsns:
+ * texts, made known to the store here; keys never leave it through any read
+ * function but mayday_store_dsns. MAYDAY_INVALID: event_id is not 32 hex digits.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_add(mayday_store_t *store,
                                                      const mayday_store_event_t *event,
@@ -125,9 +137,10 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_json(mayday_store_t *store, may
 
 /* ---- the delivery queue ---- */
 
+/* The slices are valid during the visit only. */
 typedef struct {
-    int64_t row; /* of the queue */
-    mayday_slice_t event_id;
+    int64_t row; /* of the event; with the DSN it names the queue row */
+    char event_id[33];
     mayday_slice_t json;
     mayday_slice_t trace;
 } mayday_store_due_t;
@@ -137,14 +150,18 @@ typedef void (*mayday_dsn_visit_pt)(void *ctx, int64_t dsn, const char *text, ui
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit,
                                                 void *ctx);
 
-/* Rows of one DSN behind after_row, oldest first, at most limit. */
-typedef void (*mayday_due_visit_pt)(void *ctx, const mayday_store_due_t *due);
+/* Rows of one DSN behind after_row, oldest first, at most limit; visit may end it with false. */
+typedef bool (*mayday_due_visit_pt)(void *ctx, const mayday_store_due_t *due);
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_due(mayday_store_t *store, int64_t dsn,
                                                int64_t after_row, unsigned limit,
                                                mayday_due_visit_pt visit, void *ctx);
 
-/* The row is done with, delivered or given up; counts are the caller's. */
-MAYDAY_MUST_CHECK mayday_rc_t mayday_store_queue_remove(mayday_store_t *store, int64_t row);
+/*
+ * The row is done with, delivered or given up; counts are the caller's.
+ * MAYDAY_NOT_FOUND: it has gone meanwhile (overflow, purge) and is counted.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_queue_remove(mayday_store_t *store, int64_t dsn,
+                                                        int64_t row);
 
 /* Loss to be told to the DSN by a client report, and what is pending. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_discarded_add(mayday_store_t *store, int64_t dsn,
@@ -161,6 +178,8 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsn_id(mayday_store_t *store, const c
 
 /* ---- upkeep ---- */
 
+#define MAYDAY_STORE_ISSUES_MAX 50000u /* issues without events beyond it go, oldest first */
+
 typedef struct {
     uint64_t queue_size;  /* bytes of undelivered events; also bounds delivered ones */
     uint64_t retention_s;
@@ -168,9 +187,11 @@ typedef struct {
 
 /*
  * Drops what is beyond the bounds, oldest first, a bounded amount a call:
- * undelivered events over queue_size are given up, counted ("dropped",
- * "queue_overflow") and put down as discarded; delivered ones over size or age
- * just go. Within a transaction.
+ * undelivered events over queue_size are given up, counted per queue row
+ * ("dropped", "queue_overflow") and put down as discarded; so are undelivered
+ * ones over retention_s ("dropped", "cache_overflow"), for nothing may stay
+ * longer. Delivered ones over size or age just go. Sizes are kept as sums, so a
+ * call with nothing to do costs microseconds. Within a transaction.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_trim(mayday_store_t *store,
                                                 const mayday_store_bounds_t *bounds,
@@ -182,10 +203,19 @@ typedef struct {
     bool all;
 } mayday_store_purge_t;
 
-/* Erases events, queue rows included, and compacts the file so that nothing is
- * left in it. *purged: how many events. Takes its own transactions. */
+/*
+ * Erases events, queue rows included, and compacts the file so that nothing is
+ * left in it; files that were moved aside as corrupt go whole. Counts stay.
+ * *purged: how many events, also on an error. Takes its own transactions.
+ */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_purge(mayday_store_t *store,
                                                  const mayday_store_purge_t *what,
                                                  uint64_t *purged);
+
+/*
+ * How often this process has purged: whoever keeps events in memory forgets them
+ * when it changes. Any thread.
+ */
+uint64_t mayday_store_purges(void);
 
 #endif
