@@ -266,8 +266,8 @@ judge_child(mayday_supervisor_t *s, int exit_code, mayday_say_pt to, void *ctx)
         }
         close(dirfd);
     }
-    s->gave_up = code == MAYDAY_AGENT_EXIT_CANNOT_START ||
-                 exit_code == MAYDAY_AGENT_EXIT_CANNOT_START;
+    s->gave_up =
+        code == MAYDAY_AGENT_EXIT_CANNOT_START || exit_code == MAYDAY_AGENT_EXIT_CANNOT_START;
     if (exit_code == MAYDAY_AGENT_EXIT_REPLACED) {
         return;
     }
@@ -277,11 +277,13 @@ judge_child(mayday_supervisor_t *s, int exit_code, mayday_say_pt to, void *ctx)
     }
     s->said = true;
     if (s->gave_up) {
-        mayday_say(to, ctx, 3, "MD0090 the agent cannot start:%s; events are kept in memory until this "
-            "is mended and the configuration reloaded", code == 0 ? " see above" : rest);
+        mayday_say(to, ctx, 3,
+                   "MD0090 the agent cannot start:%s; events are kept in memory until this "
+                   "is mended and the configuration reloaded",
+                   code == 0 ? " see above" : rest);
     } else if (code == EXIT_EXEC_FAILED) {
         mayday_say(to, ctx, 3, "MD0091 cannot run the agent %s: %s; trying again", s->agent_path,
-            strerror((int) strtol(rest, NULL, 10)));
+                   strerror((int) strtol(rest, NULL, 10)));
     } else {
         mayday_say(to, ctx, 4, "MD0092 the agent ended unexpectedly; starting it again");
     }
@@ -342,7 +344,8 @@ mayday_supervise(mayday_supervisor_t *s, mayday_say_pt to, void *ctx)
         s->failures++;
         if (!s->said) {
             s->said = true;
-            mayday_say(to, ctx, 3, "MD0091 cannot start the agent: %s; trying again", strerror(errno));
+            mayday_say(to, ctx, 3, "MD0091 cannot start the agent: %s; trying again",
+                       strerror(errno));
         }
     }
 }
@@ -353,8 +356,8 @@ void
 mayday_instance_close(mayday_supervisor_t *s)
 {
     static const struct timespec pause = {0, 5 * 1000 * 1000};
-    uint64_t until = mayday_clock_monotonic_us() +
-                     (s->shutdown_timeout_ms + CLOSE_MARGIN_MS) * UINT64_C(1000);
+    uint64_t until =
+        mayday_clock_monotonic_us() + (s->shutdown_timeout_ms + CLOSE_MARGIN_MS) * UINT64_C(1000);
     pid_t holder = s->life_fd[1] >= 0 && s->agent_on ? lock_holder(s) : 0;
 
     for (int i = 0; i < 2; i++) {

@@ -11,7 +11,7 @@
 
 /* What curl and OpenSSL look at; nginx takes these from its workers. */
 static const char *const environ_names[] = {
-    "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",   "ALL_PROXY",
+    "http_proxy", "https_proxy", "HTTPS_PROXY",   "all_proxy",    "ALL_PROXY",
     "no_proxy",   "NO_PROXY",    "SSL_CERT_FILE", "SSL_CERT_DIR",
 };
 

@@ -200,8 +200,10 @@ open_directories(prepare_t *p)
         snprintf(group, sizeof(group), "%.*s", (int) wanted.len, wanted.data);
         gr = getgrnam(group);
         if (gr == NULL) {
-            mayday_say(p->say, p->ctx, 4, "MD0081 there is no group \"%s\": mayday_socket keeps the "
-                "agent's own", group);
+            mayday_say(p->say, p->ctx, 4,
+                       "MD0081 there is no group \"%s\": mayday_socket keeps the "
+                       "agent's own",
+                       group);
         } else {
             /* setgid: the agent's user need not be in the group to make a socket for it */
             run.gid = gr->gr_gid;
@@ -232,12 +234,13 @@ lock_instance(prepare_t *p)
     char storage[MAYDAY_FILE_SIZE_MAX];
     mayday_buf_t other;
     mayday_slice_t identity = mayday_slice_str(p->instance->identity);
-    int fd = openat(p->state_fd, FILE_INSTANCE_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-                    0600);
+    int fd =
+        openat(p->state_fd, FILE_INSTANCE_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd < 0) {
-        mayday_say(p->say, p->ctx, 3, "MD0083 capture stays off: cannot open %s/" FILE_INSTANCE_LOCK
-            ": %s", s->state_dir, strerror(errno));
+        mayday_say(p->say, p->ctx, 3,
+                   "MD0083 capture stays off: cannot open %s/" FILE_INSTANCE_LOCK ": %s",
+                   s->state_dir, strerror(errno));
         return MAYDAY_ERROR;
     }
     for (int try = 0; try < 20; try++) {
@@ -258,9 +261,10 @@ lock_instance(prepare_t *p)
                 return MAYDAY_OK;
             }
         } else if (other.len > 0) {
-            mayday_say(p->say, p->ctx, 3, "MD0084 capture stays off: %s is in use by the server with "
-                "configuration %s; give this one its own mayday_directory", s->state_dir,
-                other.data);
+            mayday_say(p->say, p->ctx, 3,
+                       "MD0084 capture stays off: %s is in use by the server with "
+                       "configuration %s; give this one its own mayday_directory",
+                       s->state_dir, other.data);
             close(fd);
             return MAYDAY_BUSY;
         }
@@ -268,7 +272,7 @@ lock_instance(prepare_t *p)
         nanosleep(&pause, NULL);
     }
     mayday_say(p->say, p->ctx, 3, "MD0083 capture stays off: cannot lock %s/" FILE_INSTANCE_LOCK,
-        s->state_dir);
+               s->state_dir);
     close(fd);
     return MAYDAY_ERROR;
 }
@@ -295,8 +299,9 @@ load_hash_key(prepare_t *p)
         }
     }
     if (rc != MAYDAY_OK) {
-        mayday_say(p->say, p->ctx, 3, "MD0085 capture stays off: cannot make %s/" FILE_HASH_KEY ": %s",
-            s->state_dir, strerror(errno));
+        mayday_say(p->say, p->ctx, 3,
+                   "MD0085 capture stays off: cannot make %s/" FILE_HASH_KEY ": %s", s->state_dir,
+                   strerror(errno));
     }
     return rc;
 }
@@ -318,16 +323,17 @@ write_settings(prepare_t *p)
     mayday_buf_init(&text, storage, MAYDAY_SETTINGS_SIZE_MAX);
     rc = mayday_settings_render(p->instance, &text, s->settings);
     if (rc != MAYDAY_OK) {
-        mayday_say(p->say, p->ctx, 3, "MD0086 capture stays off: the settings exceed %u bytes; use fewer "
-            "different lists of DSNs", MAYDAY_SETTINGS_SIZE_MAX);
+        mayday_say(p->say, p->ctx, 3,
+                   "MD0086 capture stays off: the settings exceed %u bytes; use fewer "
+                   "different lists of DSNs",
+                   MAYDAY_SETTINGS_SIZE_MAX);
     } else {
         memcpy(name, MAYDAY_SETTINGS_PREFIX, sizeof(MAYDAY_SETTINGS_PREFIX));
         mayday_hex(name + sizeof(MAYDAY_SETTINGS_PREFIX) - 1, s->settings, MAYDAY_HASH_BYTES);
-        rc = mayday_directory_write(p->run_fd, name, 0600, s->uid, s->gid,
-                                    mayday_buf_slice(&text));
+        rc = mayday_directory_write(p->run_fd, name, 0600, s->uid, s->gid, mayday_buf_slice(&text));
         if (rc != MAYDAY_OK) {
-            mayday_say(p->say, p->ctx, 3, "MD0086 capture stays off: cannot write %s/%s: %s", s->run_dir,
-                name, strerror(errno));
+            mayday_say(p->say, p->ctx, 3, "MD0086 capture stays off: cannot write %s/%s: %s",
+                       s->run_dir, name, strerror(errno));
         }
     }
     munmap(storage, MAYDAY_SETTINGS_SIZE_MAX);
@@ -408,16 +414,16 @@ open_segment(prepare_t *p, const mayday_supervisor_t *now)
     }
     s->segment.fd = -1;
     current_segment(p, name, sizeof(name));
-    if (name[0] != '\0' &&
-        (now->segment.fd < 0 || strcmp(now->segment.name, name) != 0)) {
+    if (name[0] != '\0' && (now->segment.fd < 0 || strcmp(now->segment.name, name) != 0)) {
         rc = mayday_segment_open(&s->segment, p->run_fd, name, slots, size, s->uid, s->gid);
     }
     if (rc != MAYDAY_OK) {
         rc = mayday_segment_open(&s->segment, p->run_fd, "", slots, size, s->uid, s->gid);
     }
     if (rc != MAYDAY_OK) {
-        mayday_say(p->say, p->ctx, 3, "MD0087 capture stays off: cannot make the shared memory in %s: %s",
-            s->run_dir, strerror(errno));
+        mayday_say(p->say, p->ctx, 3,
+                   "MD0087 capture stays off: cannot make the shared memory in %s: %s", s->run_dir,
+                   strerror(errno));
     }
     return rc;
 }
@@ -437,8 +443,9 @@ publish(prepare_t *p)
     rc = mayday_directory_write(p->run_fd, MAYDAY_FILE_CURRENT, 0644, s->uid, s->gid,
                                 mayday_buf_slice(&text));
     if (rc != MAYDAY_OK) {
-        mayday_say(p->say, p->ctx, 3, "MD0086 capture stays off: cannot write %s/" MAYDAY_FILE_CURRENT
-            ": %s", s->run_dir, strerror(errno));
+        mayday_say(p->say, p->ctx, 3,
+                   "MD0086 capture stays off: cannot write %s/" MAYDAY_FILE_CURRENT ": %s",
+                   s->run_dir, strerror(errno));
     }
     return rc;
 }
@@ -469,7 +476,7 @@ open_life_pipe(prepare_t *p, const mayday_supervisor_t *now)
     if (pipe2(s->life_fd, O_CLOEXEC) != 0) {
         s->life_fd[0] = s->life_fd[1] = -1;
         mayday_say(p->say, p->ctx, 3, "MD0088 capture stays off: cannot make a pipe: %s",
-            strerror(errno));
+                   strerror(errno));
         return MAYDAY_ERROR;
     }
     return MAYDAY_OK;
