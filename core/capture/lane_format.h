@@ -10,10 +10,11 @@
  *   data_offset + n * lane_size   ring of slot n
  *
  * A lane is one process's ring: one producer, one consumer. Positions (head,
- * tail) count bytes since the lane was claimed and never wrap; the byte at
- * position p lies at p % lane_size. Every record lies at a multiple of 8 and
- * may run over the end of the ring into its start: both sides map the ring
- * twice in a row and see it in one piece.
+ * tail) count bytes and never wrap; the byte at position p lies at
+ * p % lane_size. They begin at mayday_lane_first_position(generation), so that
+ * no position of one life of a slot is a position of the next. Every record
+ * lies at a multiple of 8 and may run over the end of the ring into its start:
+ * the writer maps the ring twice in a row and sees it in one piece.
  *
  * Publication: the producer writes the record, stores `records`, then `tail`
  * with release order, then a full fence, then looks at segment->reader_asleep
@@ -30,6 +31,11 @@
  * process never opens the segment file a second time, for closing that would
  * drop its locks.
  *
+ * A claimant stores `generation` before it touches anything else of the slot,
+ * and `state` = ACTIVE last. So a reader that loads what it needs and then finds
+ * the generation unchanged has seen one life only. The reader moves `head` by
+ * compare-and-swap: it cannot overwrite the head of a later life.
+ *
  * Everything in here is hostile input to the reader, and `head` is to the
  * writer.
  */
@@ -43,7 +49,7 @@
 
 #define MAYDAY_SEGMENT_MAGIC "MAYDAY\0\1" /* the last byte is the layout's version */
 #define MAYDAY_SEGMENT_PREFIX "lanes-"
-#define MAYDAY_SLOT_LOCK_OFFSET (1L << 40) /* far behind any byte of the file */
+#define MAYDAY_SLOT_LOCK_OFFSET (INT64_C(1) << 40) /* far behind any byte of the file */
 #define MAYDAY_SLOT_COUNT_MAX 4096u
 #define MAYDAY_LANE_SIZE_MIN 65536u
 #define MAYDAY_LANE_SIZE_MAX (64u * 1024 * 1024)
@@ -91,7 +97,8 @@ typedef struct {
     _Alignas(64) _Atomic uint64_t head;
     _Atomic uint64_t records_read;
 
-    /* The producer's counters: relaxed, exact, never reset while claimed. */
+    /* The producer's counters: relaxed, exact, never reset while claimed. Those of
+     * a dead owner that were not folded into the store go on in the next life. */
     _Alignas(64) _Atomic uint64_t counters[MAYDAY_COUNTER_MAX];
     _Alignas(64) _Atomic uint64_t ignored[MAYDAY_KIND_MAX]; /* by mayday_ignore */
 } mayday_slot_t;
@@ -102,6 +109,30 @@ typedef struct {
 _Static_assert(sizeof(mayday_segment_t) <= MAYDAY_SEGMENT_HEADER_SIZE, "segment header fits");
 _Static_assert(sizeof(mayday_slot_t) <= MAYDAY_SLOT_SIZE, "slot fits its place");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "positions are shared without a lock");
+
+/* Unique among neighbouring lives, and below 2^63, as a database wants it. */
+static inline uint64_t
+mayday_lane_first_position(uint64_t generation)
+{
+    return (generation & 0x7fffffu) << 40;
+}
+
+/* Whether the header describes a file of that many bytes; trusts nothing in it. */
+static inline bool
+mayday_segment_is_sane(const mayday_segment_t *segment, uint64_t file_size)
+{
+    uint64_t slots_end = MAYDAY_SEGMENT_HEADER_SIZE +
+                         (uint64_t) segment->slot_count * MAYDAY_SLOT_SIZE;
+
+    return memcmp(segment->magic, MAYDAY_SEGMENT_MAGIC, sizeof(segment->magic)) == 0 &&
+           segment->slot_count >= 1 && segment->slot_count <= MAYDAY_SLOT_COUNT_MAX &&
+           segment->lane_size >= MAYDAY_LANE_SIZE_MIN &&
+           segment->lane_size <= MAYDAY_LANE_SIZE_MAX && segment->lane_size % 4096 == 0 &&
+           segment->data_offset >= slots_end && segment->data_offset <= slots_end + 65536 &&
+           segment->data_offset % 4096 == 0 && segment->segment_size == file_size &&
+           file_size == segment->data_offset +
+                            (uint64_t) segment->slot_count * segment->lane_size;
+}
 
 static inline mayday_slot_t *
 mayday_segment_slot(mayday_segment_t *segment, uint32_t index)
