@@ -10,12 +10,25 @@
 
 #include "core/base/base.h"
 
-typedef enum { MAYDAY_LOG_ERROR, MAYDAY_LOG_WARN, MAYDAY_LOG_NOTICE, MAYDAY_LOG_DEBUG } mayday_log_level_t;
+typedef enum {
+    MAYDAY_LOG_ERROR,
+    MAYDAY_LOG_WARN,
+    MAYDAY_LOG_NOTICE,
+    MAYDAY_LOG_DEBUG
+} mayday_log_level_t;
 
-/* path: the server's error log, or "" for stderr for good. Any thread may log. */
-void mayday_log_init(const char *path, bool debug);
-/* Every tick: follows a rotation of the file. */
-void mayday_log_tick(void);
+/*
+ * path: the server's error log, or "" for stderr for good. httpd_style: lines as
+ * httpd writes them, else as nginx does. May be called again. Until it is, lines
+ * go to stderr. Any thread may log.
+ */
+void mayday_log_init(const char *path, bool httpd_style, bool debug);
+
+/*
+ * Every tick: follows a rotation of the file. True: the file was rotated away and
+ * the new one is not ours to open; only a new agent, started by the server, gets it.
+ */
+bool mayday_log_tick(void);
 
 /* id: "MD0101" …; text without line end. */
 void mayday_log(mayday_log_level_t level, const char *id, const char *fmt, ...) MAYDAY_PRINTF(3, 4);
