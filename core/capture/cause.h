@@ -9,8 +9,9 @@
 #include "core/capture/conf.h"
 
 /*
- * The kind, or MAYDAY_KIND_NONE where the line is not of an upstream. *error
- * gets the errno that the text quotes as "(N: …)", if any, else is left alone.
+ * The kind, or MAYDAY_KIND_NONE where the line is not of an upstream's failure.
+ * *error comes in as the errno that came with the line (0: none; httpd: a
+ * time-out as ETIMEDOUT) and gets the one that the text quotes as "(N: …)", if any.
  */
 mayday_kind_t mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error);
 

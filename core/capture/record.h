@@ -5,6 +5,9 @@
  * long is cut and flagged, a field for which the record has no room is left out
  * and the record flagged; neither is an error. So write what matters first.
  * Absent values (empty slices) are not written.
+ *
+ * The writers that a failed request calls dozens of times stand here to be
+ * inlined; those that redact are in record.c.
  */
 #ifndef MAYDAY_RECORD_H
 #define MAYDAY_RECORD_H
@@ -12,15 +15,71 @@
 #include "core/capture/lane.h"
 #include "core/capture/redact.h"
 
-void mayday_record_u64(mayday_record_t *record, mayday_field_t field, uint64_t value);
+/* Bytes of payload that one more field may have. */
+static inline size_t
+mayday_record_room(const mayday_record_t *record)
+{
+    size_t left = (size_t) (record->end - record->pos);
+
+    return left > sizeof(mayday_field_header_t) ? left - sizeof(mayday_field_header_t) : 0;
+}
+
+/*
+ * Begins a field of len bytes: where its payload goes, or NULL if there is no
+ * room. The caller writes all of it.
+ */
+static inline uint8_t *
+mayday_record_field(mayday_record_t *record, mayday_field_t field, unsigned flags, size_t len)
+{
+    mayday_field_header_t header = {(uint8_t) field, (uint8_t) flags, (uint16_t) len};
+    uint8_t *payload = record->pos + sizeof(header);
+
+    if (MAYDAY_UNLIKELY((size_t) (record->end - record->pos) < sizeof(header) + len)) {
+        record->flags |= MAYDAY_RECORD_TRUNCATED;
+        return NULL;
+    }
+    memcpy(record->pos, &header, sizeof(header));
+    record->pos = payload + len;
+    return payload;
+}
+
+static inline void
+mayday_record_u64(mayday_record_t *record, mayday_field_t field, uint64_t value)
+{
+    uint8_t *payload = mayday_record_field(record, field, 0, sizeof(value));
+
+    if (payload != NULL) {
+        memcpy(payload, &value, sizeof(value));
+    }
+}
 
 /* TEXT and BYTES fields; max is MAYDAY_FIELD_MAX_…, by the macro below. */
-void mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max,
-                         mayday_slice_t value);
+static inline void
+mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max,
+                    mayday_slice_t value)
+{
+    unsigned flags = 0;
+
+    if (value.len == 0) {
+        return;
+    }
+    if (MAYDAY_UNLIKELY(value.len > max)) {
+        value.len = max;
+        flags = MAYDAY_FIELD_CUT;
+        record->flags |= MAYDAY_RECORD_TRUNCATED;
+    }
+    uint8_t *payload = mayday_record_field(record, field, flags, value.len);
+    if (payload != NULL) {
+        memcpy(payload, value.data, value.len);
+    }
+}
 #define mayday_record_text(record, ID, value)                                                     \
     mayday_record_bytes((record), MAYDAY_FIELD_##ID, MAYDAY_FIELD_MAX_##ID, (value))
 
-/* PAIR fields as they are: tags, response headers. */
+/*
+ * PAIR fields as they are: tags, response headers. An empty value is written, a
+ * pair without a name is not. Where both do not fit the value is cut first.
+ */
 void mayday_record_pair(mayday_record_t *record, mayday_field_t field, size_t max,
                         mayday_slice_t name, mayday_slice_t value);
 
@@ -37,6 +96,7 @@ void mayday_record_header(mayday_record_t *record, const mayday_collect_t *colle
 void mayday_record_query(mayday_record_t *record, const mayday_collect_t *collect,
                          mayday_slice_t query);
 
+/* peer may be empty: which one it was is not known. */
 void mayday_record_attempt(mayday_record_t *record, const mayday_record_attempt_t *attempt,
                            mayday_slice_t peer);
 
