@@ -171,6 +171,10 @@ bench: ## measure the budgets, print each beside its bound
 	@$(MAKE) --no-print-directory -s all $(VENV)/ready
 	@MAYDAY_BUILD=$(abspath $(BUILD)) $(VENV)/bin/python tests/bench/bench.py $(BENCH)
 
+$(BUILD)/bench/%: tests/bench/%.c $(CAPTURE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP $< $(CAPTURE_OBJ) $(LDFLAGS_ALL) -o $@
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BUILD)
@@ -179,4 +183,4 @@ clean: ## remove what was built
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
--include $(shell find $(BUILD)/obj $(BUILD)/unit -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/unit $(BUILD)/bench -name '*.d' 2>/dev/null)

@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""Measures the budgets and prints each beside its bound.
+
+    bench.py [--only NAME ...] [--quick] [--json FILE]
+
+Instructions are counted with callgrind in one process: the difference of two run lengths, divided
+by the difference in requests, so that start-up cancels out. Throughput is the ratio of interleaved
+runs of the same server with and without the module. Everything is on loopback.
+"""
+import argparse
+import datetime
+import gzip
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "behaviour"))
+
+from servers import BUILD, MAYDAY, HttpdEvent, HttpdPrefork, Nginx, wait_for  # noqa: E402
+from upstreams import Dead, Upstream, free_port  # noqa: E402
+
+HEADERS = "\r\n".join([
+    "Host: shop.test", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5", "Accept-Encoding: gzip, deflate, br",
+    "Referer: https://shop.test/cart?page=2", "Cookie: sessionid=0123456789abcdef; theme=dark",
+    "X-Forwarded-For: 203.0.113.7", "X-Request-Id: 4f1c2d3e", "Cache-Control: no-cache"])
+
+
+class Result:
+    def __init__(self, name, value, unit, bound=None, better="less", note=""):
+        self.name, self.value, self.unit = name, value, unit
+        self.bound, self.better, self.note = bound, better, note
+
+    @property
+    def met(self):
+        if self.bound is None:
+            return None
+        return self.value <= self.bound if self.better == "less" else self.value >= self.bound
+
+    def row(self):
+        bound = "" if self.bound is None else f"{'<=' if self.better == 'less' else '>='} {self.bound:g}"
+        verdict = {None: "", True: "ok", False: "MISSED"}[self.met]
+        return f"{self.name:<58} {self.value:>11,.2f} {self.unit:<13} {bound:>12}  {verdict:<7}{self.note}"
+
+
+RESULTS = []
+
+
+def report(*args, **kwargs):
+    result = Result(*args, **kwargs)
+    RESULTS.append(result)
+    print(result.row(), flush=True)
+    return result.value
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"  … {text}", file=sys.stderr, flush=True)
+
+
+# ---- instructions ------------------------------------------------------------
+
+
+def request_many(port, path, count):
+    """`count` requests on one kept-alive connection, one after the other."""
+    request = f"GET {path} HTTP/1.1\r\n{HEADERS}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
+        file = sock.makefile("rb")
+        for _ in range(count):
+            sock.sendall(request)
+            length = 0
+            while (line := file.readline().strip().lower()) != b"":
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            file.read(length)
+
+
+def ir_total(file):
+    for line in file.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith(("summary:", "totals:")):
+            return int(line.split()[1])
+    raise RuntimeError(f"no summary in {file}")
+
+
+def callgrind(server, path, count):
+    """Instructions of the whole life of a one-process server that answers `count` requests."""
+    out = server.directory / "callgrind.out"
+    out.unlink(missing_ok=True)
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q",
+               *server.single_process_command()]
+    process = subprocess.Popen(command, env=server.env, stderr=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, cwd=server.directory)
+    server.process = process
+    wait_for(server.is_up, 60)
+    request_many(server.port, path, count)
+    process.send_signal(signal.SIGTERM if server.name != "nginx" else signal.SIGQUIT)
+    process.wait(60)
+    return ir_total(out)
+
+
+def instructions(make, path, short=500, long=2500):
+    """Per request, by the difference of two run lengths."""
+    totals = []
+    for count in (short, long):
+        with Site(make) as server:
+            totals.append(callgrind(server, path, count))
+    return (totals[1] - totals[0]) / (long - short)
+
+
+class BenchNginx(Nginx):
+    access_log = "off"
+    loaded = True
+
+    def single_process_command(self):
+        return self.command()
+
+    def render(self):
+        text = super().render().replace("access_log off;", f"access_log {self.access_log};\n"
+                                        "  keepalive_requests 1000000;")
+        if not self.loaded:
+            text = re.sub(r"^load_module.*$", "", text, flags=re.M)
+            text = re.sub(r"^\s*mayday.*;$", "", text, flags=re.M)
+        return text
+
+
+class BenchHttpd(HttpdPrefork):
+    access_log = "off"
+    loaded = True
+
+    def single_process_command(self):
+        return ["/usr/sbin/apache2", "-f", str(self.conf), "-X"]
+
+    def render(self):
+        text = super().render() + "MaxKeepAliveRequests 0\nKeepAlive On\nKeepAliveTimeout 60\n"
+        if self.access_log != "off":
+            text = (f"LoadModule log_config_module /usr/lib/apache2/modules/mod_log_config.so\n{text}"
+                    'LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{Referer}i\\" \\"%{User-Agent}i\\"" combined\n'
+                    f"CustomLog {self.access_log} combined\n")
+            text = text.replace("LoadModule authz_core", "LoadModule logio_module "
+                                "/usr/lib/apache2/modules/mod_logio.so\nLoadModule authz_core", 1)
+        if not self.loaded:
+            text = re.sub(r"^(LoadModule mayday|Mayday).*$", "", text, flags=re.M)
+        return text
+
+
+class Site:
+    """A server made by `make(directory)` in a directory of its own, cleaned up afterwards."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __enter__(self):
+        self.directory = tempfile.mkdtemp(prefix="mayday-bench-")
+        self.server = self.make(self.directory)
+        self.server.write()
+        return self.server
+
+    def __exit__(self, *_):
+        try:
+            self.server.stop()
+        finally:
+            self.server.kill_all()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def maker(cls, target=None, loaded=True, on=True, access_log=False, agent="off", **more):
+    def make(directory):
+        server = cls(directory)
+        server.loaded = loaded
+        if isinstance(server, Nginx):
+            server.master = False
+            server.workers = 1
+        if access_log:
+            server.access_log = f"{directory}/access.log" + (
+                " combined" if isinstance(server, Nginx) else "")
+        server.directive("agent", agent)
+        server.directive("lane_size", "16m")
+        if not on:
+            server.without("enable")
+        if target is None:
+            server.place("/x/", raw={"nginx": 'return 200 "hello\\n";', "httpd": ""}
+                         ["nginx" if isinstance(server, Nginx) else "httpd"])
+        else:
+            server.place("/x/", upstream=target.url)
+        for name, value in more.items():
+            setattr(server, name, value)
+        return server
+    return make
+
+
+def bench_instructions(_options):
+    dead = Dead()
+    for cls, word, path, bound, log_path in (
+            (BenchNginx, "nginx", "/x/healthy", 60, "return 200"),
+            (BenchHttpd, "httpd", "/index.html", 180, "static file")):
+        progress(f"{word}: healthy requests")
+        absent = instructions(maker(cls, loaded=False), path)
+        off = instructions(maker(cls, on=False), path)
+        on = instructions(maker(cls), path)
+        report(f"{word}: healthy request ({log_path}), without the module", absent, "instructions")
+        report(f"{word}: … module loaded, mayday off", off - absent, "instr. more")
+        report(f"{word}: … mayday on", on - absent, "instr. more", bound)
+        progress(f"{word}: failing requests")
+        fail = "/x/checkout/17?page=2&token=abcdef"
+        absent = instructions(maker(cls, dead, loaded=False), fail)
+        logged = instructions(maker(cls, dead, loaded=False, access_log=True), fail)
+        on = instructions(maker(cls, dead), fail)
+        report(f"{word}: failing request (refused), without the module", absent, "instructions")
+        line = report(f"{word}: … access_log line of it", logged - absent, "instr. more")
+        report(f"{word}: … captured whole", on - absent, "instr. more", line)
+
+
+# ---- throughput --------------------------------------------------------------
+
+
+def wrk(port, path, seconds):
+    done = subprocess.run(["wrk", "-t1", "-c16", f"-d{seconds}s", f"http://127.0.0.1:{port}{path}"],
+                          capture_output=True, text=True, check=True)
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout).group(1))
+
+
+def bench_throughput(options):
+    dead = Dead()
+    seconds, rounds = (1, 5) if options.quick else (2, 11)
+    for cls, word in ((BenchNginx, "nginx"), (BenchHttpdEvent, "httpd")):
+        for target, path, bound, what in ((None, "/x/a" if word == "nginx" else "/index.html", 0.99, "200"),
+                                          (dead, "/x/a", 0.97, "502")):
+            progress(f"{word}: throughput, all {what}")
+            make = maker(cls, target, agent=str(MAYDAY), master=True, workers=1)
+            plain = maker(cls, target, loaded=False, master=True, workers=1)
+            with Site(make) as with_module, Site(plain) as without:
+                for server in (with_module, without):
+                    server.start()
+                    wrk(server.port, path, 1)
+                ratios, rates = [], []
+                for n in range(rounds):
+                    pair = {}
+                    for server in ((with_module, without) if n % 2 else (without, with_module)):
+                        pair[server] = wrk(server.port, path, seconds)
+                    ratios.append(pair[with_module] / pair[without])
+                    rates.append(pair[without])
+                report(f"{word}: throughput with/without, all {what}", statistics.median(ratios),
+                       "ratio", bound, "more",
+                       f" ({min(ratios):.3f}–{max(ratios):.3f}; {statistics.median(rates):,.0f}/s without)")
+
+
+class BenchHttpdEvent(BenchHttpd, HttpdEvent):
+    name = "httpd-event"
+    mpm = "event"
+
+
+# ---- the agent ---------------------------------------------------------------
+
+
+def bench_latency(options):
+    """From the response's last byte at the client to the event's first byte at the receiver."""
+    seen = {}
+
+    def receive(_upstream, conn, request):
+        now = time.monotonic()
+        body = request.partition(b"\r\n\r\n")[2]
+        head = request.partition(b"\r\n\r\n")[0].lower()
+        length = int(re.search(rb"content-length: *(\d+)", head).group(1))
+        while len(body) < length:
+            body += conn.recv(65536)
+        text = gzip.decompress(body) if b"content-encoding: gzip" in head else body
+        for number in re.findall(rb'/x/n(\d+)', text)[:1]:
+            seen.setdefault(int(number), now)
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        conn.close()
+
+    count = 100 if options.quick else 300
+    for cls, word in ((Nginx, "nginx"), (HttpdEvent, "httpd")):
+        progress(f"{word}: latency")
+        receiver, dead = Upstream(receive), Dead()
+
+        def make(directory, cls=cls, receiver=receiver, dead=dead):
+            server = cls(directory)
+            server.directive("dsn", f"http://{'a' * 32}@{receiver.peer}/1")
+            server.directive("issue_rate", "off")
+            server.directive("send_rate", "off")
+            server.place("/x/", upstream=dead.url)
+            return server
+        seen.clear()
+        with Site(make) as server:
+            server.start()
+            server.wait_agent()
+            sent = {}
+            for n in range(count):
+                server.get(f"/x/n{n}")
+                sent[n] = time.monotonic()
+                time.sleep(0.01)
+            wait_for(lambda: len(seen) == count, 10, lambda: f"{len(seen)} of {count} arrived")
+        times = sorted((seen[n] - sent[n]) * 1000 for n in sent)
+        report(f"{word}: response -> event at the receiver, p50", times[len(times) // 2], "ms", 50)
+        report(f"{word}: response -> event at the receiver, p99", times[int(len(times) * 0.99)], "ms", 250)
+        receiver.stop()
+
+
+def feed(*args):
+    done = subprocess.run([BUILD / "bench/feed", MAYDAY, *map(str, args)], capture_output=True,
+                          text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"feed {args}: {done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def bench_agent(options):
+    subprocess.run(["make", "-s", "-C", str(HERE.parents[1]), f"BUILD={BUILD}", f"{BUILD}/bench/feed"],
+                   check=True)
+    rules = HERE / "rules.lua"
+    count = 100000 if options.quick else 400000
+    progress("agent: counted")
+    got = feed("--count", count, "--rules", rules)
+    report("agent: counted through rules and grouping", got["per_cpu_second"], "events/s/core", 50000,
+           "more", f" ({got['per_second']:,.0f}/s on the clock)")
+    report("agent: memory after that", got["rss_kib"] / 1024, "MiB", 32)
+    with tempfile.TemporaryDirectory(prefix="mayday-bench-") as directory:
+        port = free_port()
+        conf = pathlib.Path(directory) / "nginx.conf"
+        conf.write_text(f"""worker_processes 1; pid {directory}/pid; error_log {directory}/e;
+events {{ worker_connections 1024; }}
+http {{ access_log off; keepalive_requests 10000000; client_max_body_size 10m;
+  client_body_buffer_size 1m; client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
+  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{{}}'; }} }} }}
+""", encoding="ascii")
+        receiver = subprocess.Popen(["nginx", "-e", f"{directory}/e", "-c", str(conf), "-g", "daemon off;"])
+        try:
+            time.sleep(0.5)
+            count = 10000 if options.quick else 40000
+            progress("agent: forwarded whole")
+            got = feed("--count", count, "--dsn", f"http://{'a' * 32}@127.0.0.1:{port}/1")
+            report("agent: forwarded whole to a local receiver", got["per_second"], "events/s", 10000,
+                   "more", f" (cpu {got['cpu_s']:.2f} s in {got['seconds']:.2f} s)")
+        finally:
+            receiver.terminate()
+            receiver.wait()
+
+
+BENCHES = {"instructions": bench_instructions, "throughput": bench_throughput,
+           "latency": bench_latency, "agent": bench_agent}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", action="append", choices=list(BENCHES))
+    parser.add_argument("--quick", action="store_true", help="shorter runs, wider error")
+    parser.add_argument("--json", help="also write the numbers to this file")
+    options = parser.parse_args()
+    print(f"{datetime.date.today()}  {platform.platform()}  {os.cpu_count()} cores")
+    for name in options.only or BENCHES:
+        BENCHES[name](options)
+    if options.json:
+        rows = [{"name": r.name, "value": r.value, "unit": r.unit, "bound": r.bound, "met": r.met}
+                for r in RESULTS]
+        pathlib.Path(options.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    missed = [r.name for r in RESULTS if r.met is False]
+    print(f"{len(missed)} of {sum(r.bound is not None for r in RESULTS)} budgets missed"
+          + "".join(f"\n  {name}" for name in missed))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
