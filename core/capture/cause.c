@@ -95,6 +95,8 @@ mayday_cause_of_errno(int error)
 {
     switch (error) {
     case ECONNREFUSED:
+    case ECONNRESET:
+    case EAGAIN: /* a unix socket whose listen queue is full */
         return MAYDAY_KIND_UPSTREAM_REFUSED;
     case ETIMEDOUT:
         return MAYDAY_KIND_UPSTREAM_CONNECT_TIMEOUT;

@@ -62,8 +62,9 @@ typedef struct {
 /*
  * Decodes the record that begins at bytes, of which len are readable. On
  * MAYDAY_OK *size is the record's length. MAYDAY_INVALID: not a record; the
- * view is unspecified. A kind or status out of range makes it invalid, a cut
- * or odd single field is skipped.
+ * view is unspecified. No kind, or a kind or status out of range, makes it
+ * invalid; a single field that is odd, too long, or repeated where it must not
+ * is skipped. Fields that are absent read as 0 or empty.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_record_read(mayday_record_view_t *view, const void *bytes,
                                                  size_t len, uint32_t *size);
