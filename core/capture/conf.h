@@ -33,12 +33,17 @@ typedef struct {
     mayday_server_t server;
     void *ctx; /* handed back to the functions below */
     mayday_alloc_pt alloc;
-    /* Compiles text; NULL: *error (from alloc or a constant) says what is wrong. */
+    /*
+     * Compiles text; NULL: *error (from alloc or a constant) says what is wrong.
+     * condition: the same for what follows if=; NULL: expr serves for both.
+     */
     mayday_expr_t *(*expr)(void *ctx, mayday_slice_t text, const char **error);
+    mayday_expr_t *(*condition)(void *ctx, mayday_slice_t text, const char **error);
 } mayday_conf_host_t;
 
 /* Where events of a place go; shared by all places with the same DSNs. */
 #define MAYDAY_DESTINATION_DSN_MAX 8
+#define MAYDAY_DESTINATION_MAX 1024 /* of one instance */
 typedef struct mayday_destination mayday_destination_t;
 struct mayday_destination {
     mayday_destination_t *next; /* in the instance's list, index order        */
@@ -48,6 +53,7 @@ struct mayday_destination {
 };
 
 #define MAYDAY_STATUS_MAX 1000
+#define MAYDAY_TAG_MAX 50 /* of one place */
 typedef struct {
     uint64_t bits[(MAYDAY_STATUS_MAX + 63) / 64];
 } mayday_status_set_t;
@@ -61,7 +67,8 @@ mayday_status_set_has(const mayday_status_set_t *set, unsigned status)
 /* One mayday_ignore; the first that matches counts. */
 typedef struct mayday_ignore mayday_ignore_t;
 struct mayday_ignore {
-    const mayday_ignore_t *next;
+    mayday_ignore_t *next;
+    bool none;      /* matches nothing, and nothing is inherited behind it */
     uint32_t kinds; /* mask of mayday_kind_t                        */
     mayday_status_set_t statuses;
     mayday_expr_t *condition; /* NULL: always                             */
@@ -84,7 +91,7 @@ typedef struct {
 
 typedef struct mayday_tag mayday_tag_t;
 struct mayday_tag {
-    const mayday_tag_t *next;
+    mayday_tag_t *next;
     mayday_slice_t name;
     mayday_expr_t *expr;
 };
@@ -154,9 +161,13 @@ typedef struct {
     mayday_slice_t environment; /* of the starting shell, or "production"   */
     mayday_slice_t release;     /* of the starting shell, or ""             */
     mayday_destination_t *destinations; /* index order; [0] is store only   */
+    mayday_place_t defaults;            /* what a place starts from         */
 } mayday_instance_t;
 
-/* Defaults. NULL: no memory. The instance comes first; a place refers to it. */
+/*
+ * Defaults. NULL: no memory. The instance comes first; a place refers to it.
+ * SENTRY_ENVIRONMENT and SENTRY_RELEASE are read here: call it in the master.
+ */
 mayday_instance_t *mayday_instance_new(const mayday_conf_host_t *host);
 mayday_place_t *mayday_place_new(const mayday_conf_host_t *host, const mayday_instance_t *instance);
 
@@ -166,6 +177,10 @@ mayday_place_t *mayday_place_new(const mayday_conf_host_t *host, const mayday_in
  * directive's name, which the server prefixes with name, file and line:
  *   found "60x", expected a status from 100 to 599 or a range such as 500-599
  *   is duplicate
+ * It is from alloc or a constant, and never quotes a DSN or a proxy's password.
+ * Instance and place are then unspecified: the configuration is to be refused.
+ * The words are copied. Reads the environment (env:) and files (file:), so call
+ * it in the master.
  */
 const char *mayday_directive_set(const mayday_conf_host_t *host, mayday_instance_t *instance,
                                  mayday_place_t *place, mayday_directive_t directive,
@@ -174,11 +189,12 @@ const char *mayday_directive_set(const mayday_conf_host_t *host, mayday_instance
 /*
  * child over parent into *out (which may be child). additive: lists of the
  * child are put before the parent's (httpd), else they replace them (nginx).
- * Lists are copied only then, with alloc. NULL, or a message.
+ * Lists are copied only then, with alloc, and mayday_collect takes one small
+ * object from it where both have some. NULL, or a message (no memory).
  */
-const char *mayday_place_merge(const mayday_conf_host_t *host, const mayday_instance_t *instance,
-                               mayday_place_t *out, const mayday_place_t *parent,
-                               const mayday_place_t *child, bool additive);
+const char *mayday_place_merge(const mayday_conf_host_t *host, mayday_place_t *out,
+                               const mayday_place_t *parent, const mayday_place_t *child,
+                               bool additive);
 
 /* The names of a directive; for messages and documentation. */
 const char *mayday_directive_name(mayday_directive_t directive, mayday_server_t server);

@@ -1,0 +1,519 @@
+/*
+ * What is sensitive: one automaton over all terms (Aho and Corasick, 1975),
+ * folded into a dense table so that a byte costs two loads.
+ *
+ * Rows of the table are states, columns are classes of bytes: all bytes that
+ * occur in no term share a class, the two cases of a letter share one. A state
+ * is the offset of its row, so that a step is one addition. Two states are
+ * never left again, which spares the loop a test per byte:
+ *
+ *   FOUND    a term was seen
+ *   ESCAPED  a "%" was seen before any term: look again, decoding
+ *
+ * Building runs when the configuration is read and allocates; matching runs on
+ * the request path and does not.
+ */
+#include "core/capture/redact.h"
+
+#include "core/capture/record_format.h"
+
+#define TERM_LEN_MAX 64
+#define TERMS_MAX 200
+
+enum { FOUND, ESCAPED, ROOT, STATES_FIXED };    /* rows before the terms' own */
+enum { CLASS_OTHER, CLASS_PERCENT, CLASS_TERM }; /* columns                    */
+
+typedef struct {
+    const mayday_slice_t *names;
+    size_t count;
+} names_t;
+
+struct mayday_redact {
+    uint8_t classes[256];
+    uint32_t width; /* columns */
+    const uint32_t *table;
+    names_t plain;
+    names_t allow;
+};
+
+static const mayday_slice_t sensitive_terms[] = {
+    {"auth", 4},   {"token", 5}, {"secret", 6}, {"password", 8},     {"passwd", 6},  {"pwd", 3},
+    {"key", 3},    {"jwt", 3},   {"bearer", 6}, {"sso", 3},          {"saml", 4},    {"csrf", 4},
+    {"xsrf", 4},   {"sid", 3},   {"session", 7}, {"credentials", 11}, {"identity", 8},
+};
+
+static const mayday_slice_t personal_terms[] = {
+    {"forwarded", 9}, {"-ip", 3}, {"remote-", 7}, {"via", 3}, {"-user", 5},
+};
+
+/* ---- building ---- */
+
+typedef struct {
+    mayday_redact_t *redact;
+    uint32_t *table; /* while building: row numbers, 0 for none */
+    uint32_t *fail;  /* the row of the longest proper suffix that is in the trie */
+    uint32_t *queue; /* rows, breadth first */
+    bool *accepts;
+    uint32_t rows;
+} builder_t;
+
+typedef void (*each_term_pt)(builder_t *b, mayday_slice_t term);
+
+static uint8_t
+lower(char c)
+{
+    uint8_t byte = (uint8_t) c;
+
+    return byte >= 'A' && byte <= 'Z' ? (uint8_t) (byte | 0x20) : byte;
+}
+
+static void
+add_classes(builder_t *b, mayday_slice_t term)
+{
+    mayday_redact_t *r = b->redact;
+
+    for (size_t i = 0; i < term.len; i++) {
+        uint8_t byte = lower(term.data[i]);
+
+        if (r->classes[byte] == CLASS_OTHER) {
+            r->classes[byte] = (uint8_t) r->width++;
+        }
+    }
+    b->rows += (uint32_t) term.len;
+}
+
+static void
+add_term(builder_t *b, mayday_slice_t term)
+{
+    const mayday_redact_t *r = b->redact;
+    uint32_t row = ROOT;
+
+    for (size_t i = 0; i < term.len; i++) {
+        uint32_t *next = &b->table[row * r->width + r->classes[lower(term.data[i])]];
+
+        if (*next == 0) {
+            *next = b->rows++;
+        }
+        row = *next;
+    }
+    b->accepts[row] = true;
+}
+
+/* Completes the rows breadth first: a missing edge is that of the suffix. */
+static void
+link_rows(builder_t *b)
+{
+    uint32_t width = b->redact->width;
+    size_t head = 0, tail = 0;
+
+    b->fail[ROOT] = ROOT;
+    b->queue[tail++] = ROOT;
+    while (head < tail) {
+        uint32_t row = b->queue[head++];
+
+        for (uint32_t class = 0; class < width; class ++) {
+            uint32_t *next = &b->table[row * width + class];
+            uint32_t suffix =
+                row == ROOT ? (uint32_t) ROOT : b->table[b->fail[row] * width + class];
+
+            if (*next == 0) {
+                *next = suffix;
+                continue;
+            }
+            b->fail[*next] = suffix;
+            b->accepts[*next] = b->accepts[*next] || b->accepts[suffix];
+            b->queue[tail++] = *next;
+        }
+    }
+}
+
+/* Row numbers become offsets, accepting rows FOUND; "%" leads to ESCAPED. */
+static void
+finish_table(builder_t *b)
+{
+    uint32_t width = b->redact->width;
+
+    for (uint32_t row = 0; row < b->rows; row++) {
+        for (uint32_t class = 0; class < width; class ++) {
+            uint32_t *next = &b->table[row * width + class];
+
+            if (row == FOUND || (row != ESCAPED && b->accepts[*next])) {
+                *next = FOUND;
+            } else if (row == ESCAPED || class == CLASS_PERCENT) {
+                *next = ESCAPED * width;
+            } else {
+                *next *= width;
+            }
+        }
+    }
+}
+
+static void
+each_term(builder_t *b, bool user_info, const mayday_slice_t *deny, size_t deny_count,
+          each_term_pt visit)
+{
+    for (size_t i = 0; i < MAYDAY_COUNT(sensitive_terms); i++) {
+        visit(b, sensitive_terms[i]);
+    }
+    for (size_t i = 0; !user_info && i < MAYDAY_COUNT(personal_terms); i++) {
+        visit(b, personal_terms[i]);
+    }
+    for (size_t i = 0; i < deny_count; i++) {
+        visit(b, deny[i]);
+    }
+}
+
+static bool
+are_usable(const mayday_slice_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (words[i].len == 0 || words[i].len > TERM_LEN_MAX ||
+            memchr(words[i].data, '%', words[i].len) != NULL) {
+            return false;
+        }
+    }
+    return count <= TERMS_MAX;
+}
+
+static bool
+copy_names(mayday_alloc_pt alloc, void *ctx, names_t *out, const mayday_slice_t *names,
+           size_t count)
+{
+    mayday_slice_t *copy;
+
+    if (count == 0) {
+        return true;
+    }
+    copy = alloc(ctx, count * sizeof(*copy));
+    if (copy == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        char *text = alloc(ctx, names[i].len);
+
+        if (text == NULL) {
+            return false;
+        }
+        memcpy(text, names[i].data, names[i].len);
+        copy[i] = mayday_slice(text, names[i].len);
+    }
+    *out = (names_t){copy, count};
+    return true;
+}
+
+mayday_redact_t *
+mayday_redact_new(mayday_alloc_pt alloc, void *ctx, bool user_info, const mayday_slice_t *deny,
+                  size_t deny_count, const mayday_slice_t *plain, size_t plain_count,
+                  const mayday_slice_t *allow, size_t allow_count)
+{
+    builder_t b = {0};
+
+    if (!are_usable(deny, deny_count) || !are_usable(plain, plain_count) ||
+        !are_usable(allow, allow_count)) {
+        return NULL;
+    }
+    b.redact = alloc(ctx, sizeof(*b.redact));
+    if (b.redact == NULL || !copy_names(alloc, ctx, &b.redact->plain, plain, plain_count) ||
+        !copy_names(alloc, ctx, &b.redact->allow, allow, allow_count)) {
+        return NULL;
+    }
+    b.redact->width = CLASS_TERM;
+    b.redact->classes['%'] = CLASS_PERCENT;
+    b.rows = STATES_FIXED;
+    each_term(&b, user_info, deny, deny_count, add_classes);
+    for (unsigned letter = 'a'; letter <= 'z'; letter++) {
+        b.redact->classes[letter & ~0x20u] = b.redact->classes[letter];
+    }
+
+    b.table = alloc(ctx, (size_t) b.rows * b.redact->width * sizeof(*b.table));
+    b.fail = alloc(ctx, b.rows * sizeof(*b.fail));
+    b.queue = alloc(ctx, b.rows * sizeof(*b.queue));
+    b.accepts = alloc(ctx, b.rows * sizeof(*b.accepts));
+    if (b.table == NULL || b.fail == NULL || b.queue == NULL || b.accepts == NULL) {
+        return NULL;
+    }
+    b.rows = STATES_FIXED;
+    each_term(&b, user_info, deny, deny_count, add_term);
+    link_rows(&b);
+    finish_table(&b);
+    b.redact->table = b.table;
+    return b.redact;
+}
+
+/* ---- matching ---- */
+
+/* The byte at *at of an %-encoded text, which moves on. A stray "%" is itself. */
+static uint8_t
+decode(mayday_slice_t text, size_t *at)
+{
+    uint8_t byte;
+
+    if (text.data[*at] == '%' && text.len - *at >= 3 &&
+        mayday_unhex(&byte, 1, mayday_slice(text.data + *at + 1, 2)) == MAYDAY_OK) {
+        *at += 3;
+        return byte;
+    }
+    return (uint8_t) text.data[(*at)++];
+}
+
+static bool
+is_found_decoded(const mayday_redact_t *redact, mayday_slice_t key)
+{
+    uint32_t state = ROOT * redact->width;
+
+    for (size_t i = 0; i < key.len && state != FOUND;) {
+        uint8_t byte = decode(key, &i);
+
+        state = redact->table[state + (byte == '%' ? CLASS_OTHER : redact->classes[byte])];
+    }
+    return state == FOUND;
+}
+
+static bool
+is_found(const mayday_redact_t *redact, mayday_slice_t key)
+{
+    const uint8_t *at = (const uint8_t *) key.data, *end = at + key.len;
+    const uint32_t *table = redact->table;
+    uint32_t state = ROOT * redact->width;
+
+    while (at < end) {
+        state = table[state + redact->classes[*at++]];
+    }
+    if (MAYDAY_UNLIKELY(state == ESCAPED * redact->width)) {
+        return is_found_decoded(redact, key);
+    }
+    return state == FOUND;
+}
+
+static bool
+is_named(const names_t *names, mayday_slice_t key)
+{
+    for (size_t n = 0; n < names->count; n++) {
+        mayday_slice_t name = names->names[n];
+        size_t at = 0, i = 0;
+
+        while (at < key.len && i < name.len && lower((char) decode(key, &at)) == lower(name.data[i])) {
+            i++;
+        }
+        if (at == key.len && i == name.len) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+mayday_redact_is_sensitive(const mayday_redact_t *redact, mayday_slice_t key)
+{
+    bool found = is_found(redact, key);
+
+    if (MAYDAY_LIKELY(!found && redact->allow.count == 0)) {
+        return false;
+    }
+    if (is_named(&redact->plain, key)) {
+        return false;
+    }
+    return found || !is_named(&redact->allow, key);
+}
+
+/* ---- copying ---- */
+
+typedef struct {
+    char *at;
+    size_t room;
+    unsigned flags;
+} output_t;
+
+static void
+put(output_t *out, const char *data, size_t len)
+{
+    size_t n = len < out->room ? len : out->room;
+
+    if (n > 0) {
+        memcpy(out->at, data, n);
+        out->at += n;
+        out->room -= n;
+    }
+    if (n < len) {
+        out->flags |= MAYDAY_FIELD_CUT;
+    }
+}
+
+static void
+put_filtered(output_t *out)
+{
+    put(out, MAYDAY_FILTERED, sizeof(MAYDAY_FILTERED) - 1);
+    out->flags |= MAYDAY_FIELD_FILTERED;
+}
+
+/* A set of bytes below 64, which all that separates parts of a URL are. */
+#define STOP(byte) (UINT64_C(1) << (byte))
+
+/* The offset of the first of stops in text from offset at on, or its end. */
+static inline size_t
+until(mayday_slice_t text, size_t at, uint64_t stops)
+{
+    for (; at < text.len; at++) {
+        uint8_t byte = (uint8_t) text.data[at];
+
+        if (byte < 64 && (stops >> byte & 1) != 0) {
+            break;
+        }
+    }
+    return at;
+}
+
+/*
+ * Servers disagree on what ends a parameter ("&", also ";") and people put
+ * queries into queries. So whatever may begin a key does, but a sensitive value
+ * ends at "&" only: in doubt too much is filtered.
+ */
+static void
+put_query(const mayday_redact_t *redact, output_t *out, mayday_slice_t query)
+{
+    const uint64_t begins_key = STOP('&') | STOP(';') | STOP('?') | STOP('#');
+    size_t at = 0;
+
+    while (at < query.len && (out->flags & MAYDAY_FIELD_CUT) == 0) {
+        size_t end = until(query, at, begins_key | STOP('='));
+        mayday_slice_t key = mayday_slice(query.data + at, end - at);
+
+        if (end == query.len || query.data[end] != '=') {
+            end += end < query.len;
+            put(out, key.data, end - at);
+        } else if (mayday_redact_is_sensitive(redact, key)) {
+            put(out, key.data, key.len + 1);
+            at = end + 1;
+            end = until(query, at, STOP('&'));
+            if (end > at) {
+                put_filtered(out);
+            }
+        } else {
+            end = until(query, end, begins_key);
+            put(out, key.data, end - at);
+        }
+        at = end;
+        if (at < query.len && query.data[at] == '&') {
+            put(out, "&", 1);
+            at++;
+        }
+    }
+}
+
+size_t
+mayday_redact_query(const mayday_redact_t *redact, char *out, size_t size, mayday_slice_t query,
+                    unsigned *flags)
+{
+    output_t o = {out, size, 0};
+
+    put_query(redact, &o, query);
+    *flags = o.flags;
+    return size - o.room;
+}
+
+static bool
+ends_url(mayday_slice_t text, size_t at)
+{
+    const uint64_t stops = STOP('"') | STOP('\'') | STOP('<') | STOP('>');
+    uint8_t byte = (uint8_t) text.data[at];
+
+    if (byte <= ' ' || byte == 0x7f || byte == '`' || (byte < 64 && (stops >> byte & 1) != 0)) {
+        return true;
+    }
+    return byte == ',' && (at + 1 == text.len || text.data[at + 1] == ' ');
+}
+
+static size_t
+url_end(mayday_slice_t text, size_t at)
+{
+    while (at < text.len && !ends_url(text, at)) {
+        at++;
+    }
+    return at;
+}
+
+/* Copies a URL's authority without its user and password; returns its end. */
+static size_t
+put_authority(output_t *out, mayday_slice_t text, size_t at)
+{
+    size_t end = until(text, at, STOP('/') | STOP('?') | STOP('#')), host = at;
+
+    for (size_t i = at; i < end; i++) {
+        if (ends_url(text, i)) {
+            end = i;
+        } else if (text.data[i] == '@') {
+            host = i;
+        }
+    }
+    if (host > at) {
+        put_filtered(out);
+    }
+    put(out, text.data + host, end - host);
+    return end;
+}
+
+/* The offset from at on of a "?", and of a "://", or the text's end. */
+static size_t
+find_question(mayday_slice_t text, size_t at)
+{
+    const char *found = memchr(text.data + at, '?', text.len - at);
+
+    return found == NULL ? text.len : (size_t) (found - text.data);
+}
+
+static size_t
+find_authority(mayday_slice_t text, size_t at)
+{
+    const char *found;
+
+    while ((found = memchr(text.data + at, ':', text.len - at)) != NULL) {
+        at = (size_t) (found - text.data);
+        if (text.len - at >= 3 && found[1] == '/' && found[2] == '/') {
+            return at;
+        }
+        at++;
+    }
+    return text.len;
+}
+
+size_t
+mayday_redact_text(const mayday_redact_t *redact, char *out, size_t size, mayday_slice_t text,
+                   unsigned *flags)
+{
+    output_t o = {out, size, 0};
+    size_t at = 0, question, authority;
+
+    question = text.len == 0 ? 0 : find_question(text, 0);
+    authority = text.len == 0 ? 0 : find_authority(text, 0);
+
+    while (at < text.len && (o.flags & MAYDAY_FIELD_CUT) == 0) {
+        size_t special = question < authority ? question : authority, end;
+
+        put(&o, text.data + at, special - at);
+        at = special;
+        if (special == text.len) {
+            break;
+        }
+        if (special == authority) {
+            put(&o, "://", 3);
+            at = put_authority(&o, text, special + 3);
+        } else {
+            end = url_end(text, special + 1);
+            if (redact == NULL && end > special + 1) {
+                o.flags |= MAYDAY_FIELD_FILTERED;
+            } else {
+                put(&o, "?", 1);
+                put_query(redact, &o, mayday_slice(text.data + special + 1, end - special - 1));
+            }
+            at = end;
+        }
+        if (question < at) {
+            question = find_question(text, at);
+        }
+        if (authority < at) {
+            authority = find_authority(text, at);
+        }
+    }
+    *flags = o.flags;
+    return size - o.room;
+}
