@@ -1,0 +1,242 @@
+/*
+ * The rules: loading a file, the `mayday` module, and the run over an event.
+ * How events look in Lua is in rules_event.c, what bounds Lua in rules_sandbox.c.
+ *
+ * Runs in the agent's pipeline thread. Allocates one object per rules file;
+ * a run allocates in the Lua state and in the event's arena only.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/agent/log.h"
+#include "core/agent/rules_internal.h"
+
+/* ---- the mayday module ---- */
+
+/* Puts the function at index 1 at hooks[at]. */
+static void
+set_hook(lua_State *L, mayday_hook_t *hook, const char *kind)
+{
+    lua_Debug info;
+
+    lua_pushvalue(L, 1);
+    (void) lua_getinfo(L, ">S", &info);
+    snprintf(hook->where, sizeof(hook->where), "%s:%d", info.short_src, info.linedefined);
+    hook->kind = kind;
+    lua_pushvalue(L, 1);
+    hook->function = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static mayday_rules_t *
+rules_being_loaded(lua_State *L, const char *name)
+{
+    mayday_rules_t *rules = mayday_rules_of(L);
+
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (rules->loaded) {
+        luaL_error(L, "mayday.%s may only be called while the rules are loaded", name);
+    }
+    return rules;
+}
+
+/* mayday.add_event_processor(function(event, hint)): runs before before_send, in order. */
+static int
+add_event_processor(lua_State *L)
+{
+    mayday_rules_t *rules = rules_being_loaded(L, "add_event_processor");
+
+    if (rules->processor_count == MAYDAY_RULES_PROCESSORS_MAX) {
+        return luaL_error(L, "there are already %d event processors", MAYDAY_RULES_PROCESSORS_MAX);
+    }
+    set_hook(L, &rules->processors[rules->processor_count], "event_processor");
+    rules->processor_count++;
+    return 0;
+}
+
+/* mayday.before_send(function(event, hint)): one, runs last. */
+static int
+before_send(lua_State *L)
+{
+    mayday_rules_t *rules = rules_being_loaded(L, "before_send");
+
+    if (rules->before_send.kind != NULL) {
+        return luaL_error(L, "before_send is already set in %s", rules->before_send.where);
+    }
+    set_hook(L, &rules->before_send, "before_send");
+    return 0;
+}
+
+/* mayday.log(level, text): into the server's error log. */
+static int
+log_text(lua_State *L)
+{
+    static const char *const names[] = {"error", "warn", "notice", "debug", NULL};
+    static const mayday_log_level_t levels[] = {MAYDAY_LOG_ERROR, MAYDAY_LOG_WARN,
+                                                MAYDAY_LOG_NOTICE, MAYDAY_LOG_DEBUG};
+    mayday_log_level_t level = levels[luaL_checkoption(L, 1, NULL, names)];
+
+    luaL_where(L, 1);
+    mayday_log(level, "MD0601", "%s%.512s", lua_tostring(L, -1), luaL_checkstring(L, 2));
+    return 0;
+}
+
+/* What a rules file finds in `require "mayday"`: a new function is one line here. */
+static const luaL_Reg functions[] = {
+    {"add_event_processor", add_event_processor},
+    {"array", mayday_rules_array},
+    {"before_send", before_send},
+    {"log", log_text},
+};
+
+static void
+provide_module(lua_State *L)
+{
+    lua_createtable(L, 0, (int) MAYDAY_COUNT(functions) + 1);
+    for (size_t i = 0; i < MAYDAY_COUNT(functions); i++) {
+        lua_pushcfunction(L, functions[i].func);
+        lua_setfield(L, -2, functions[i].name);
+    }
+    lua_pushliteral(L, MAYDAY_VERSION);
+    lua_setfield(L, -2, "version");
+    mayday_sandbox_provide(L, "mayday");
+}
+
+/* ---- loading ---- */
+
+static const char *
+base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+static int
+load(lua_State *L)
+{
+    const char *file = lua_touserdata(L, 1);
+
+    mayday_rules_event_open(L);
+    provide_module(L);
+    mayday_sandbox_load(L, file, base_name(file));
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+mayday_rules_t *
+mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t error_size)
+{
+    mayday_rules_t *rules = calloc(1, sizeof(*rules));
+    const char *name = base_name(file);
+    char why[512];
+
+    if (rules == NULL) {
+        snprintf(error, error_size, "no memory");
+        return NULL;
+    }
+    if (mayday_sandbox_init(&rules->sandbox, file, lua_dir, error, error_size) != MAYDAY_OK) {
+        free(rules);
+        return NULL;
+    }
+    if (!mayday_sandbox_call(&rules->sandbox, load, (void *) (uintptr_t) file,
+                             MAYDAY_RULES_LOAD_MS_MAX, why, sizeof(why))) {
+        /* Lua knows files by their base name; who reads the message needs the whole. */
+        bool named = strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':';
+
+        snprintf(error, error_size, "%.*s%s", named ? (int) (name - file) : 0, file, why);
+        mayday_rules_free(rules);
+        return NULL;
+    }
+    rules->loaded = true;
+    return rules;
+}
+
+void
+mayday_rules_free(mayday_rules_t *rules)
+{
+    if (rules != NULL) {
+        mayday_sandbox_fini(&rules->sandbox);
+        free(rules);
+    }
+}
+
+/* ---- the run ---- */
+
+/*
+ * Calls a hook with the event at 1 and the hint at 2. True: the event goes on.
+ * A forgotten `return event` must not drop events, so only nil with a reason does.
+ */
+static bool
+run_hook(lua_State *L, mayday_rules_t *rules, const mayday_hook_t *hook)
+{
+    size_t len;
+    const char *reason;
+    bool keep;
+
+    rules->running = hook;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, hook->function);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 2, 2);
+    keep = lua_rawequal(L, -2, 1) != 0;
+    if (!keep) {
+        reason = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : "";
+        if (!lua_isnil(L, -2) || reason[0] == '\0') {
+            luaL_error(L, "%s: %s must return the event, or nil and a reason; it returned %s",
+                       hook->where, hook->kind,
+                       lua_isnil(L, -2)   ? "nil without a reason"
+                       : lua_istable(L, -2) ? "another table"
+                                            : luaL_typename(L, -2));
+        }
+        rules->result->verdict = MAYDAY_RULES_DROP;
+        snprintf(rules->result->reason, sizeof(rules->result->reason), "%s", reason);
+    }
+    lua_settop(L, 2);
+    return keep;
+}
+
+static int
+run(lua_State *L)
+{
+    mayday_rules_t *rules = mayday_rules_of(L);
+
+    lua_settop(L, 0);
+    mayday_rules_event_push(L);
+    mayday_rules_hint_push(L);
+    for (size_t i = 0; i < rules->processor_count; i++) {
+        if (!run_hook(L, rules, &rules->processors[i])) {
+            return 0;
+        }
+    }
+    if (rules->before_send.kind != NULL && !run_hook(L, rules, &rules->before_send)) {
+        return 0;
+    }
+    mayday_rules_event_collect(L, 1);
+    return 0;
+}
+
+void
+mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_result_t *result)
+{
+    memset(result, 0, sizeof(*result));
+    result->verdict = MAYDAY_RULES_KEEP;
+    if (rules->processor_count == 0 && rules->before_send.kind == NULL) {
+        return;
+    }
+    rules->event = event;
+    rules->result = result;
+    rules->touched = 0;
+    if (!mayday_sandbox_call(&rules->sandbox, run, NULL, MAYDAY_RULES_EVENT_MS_MAX, result->error,
+                             sizeof(result->error))) {
+        result->verdict = MAYDAY_RULES_FAILED;
+    }
+    if (rules->running != NULL) {
+        snprintf(result->hook, sizeof(result->hook), "%s", rules->running->kind);
+        snprintf(result->where, sizeof(result->where), "%s", rules->running->where);
+    }
+    rules->event = NULL;
+    rules->event_table = NULL;
+    rules->hint_table = NULL;
+    rules->running = NULL;
+    rules->result = NULL;
+}

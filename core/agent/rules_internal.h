@@ -1,0 +1,117 @@
+/*
+ * What the files of the rules room share: rules.c (the API, the `mayday` module
+ * and the run), rules_event.c (events as Lua tables) and rules_sandbox.c
+ * (everything that bounds Lua). Nobody else includes this.
+ *
+ * One lua_State per rules file, used by the pipeline thread only. Errors inside
+ * it travel as Lua errors and end in mayday_sandbox_call.
+ */
+#ifndef MAYDAY_RULES_INTERNAL_H
+#define MAYDAY_RULES_INTERNAL_H
+
+#include <limits.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "core/agent/rules.h"
+
+#define MAYDAY_RULES_PROCESSORS_MAX 64
+#define MAYDAY_RULES_EVENT_MS_MAX 50   /* CPU time of all rules over one event */
+#define MAYDAY_RULES_LOAD_MS_MAX 1000  /* CPU time of loading the rules        */
+#define MAYDAY_RULES_MEMORY_MAX (16u * 1024 * 1024)
+#define MAYDAY_RULES_FILE_SIZE_MAX (1024u * 1024)
+#define MAYDAY_RULES_DEPTH_MAX 32      /* tables within tables, in an event    */
+#define MAYDAY_RULES_NODES_MAX 20000   /* values in a part that a rule changed */
+#define MAYDAY_RULES_BYTES_MAX (1024u * 1024) /* text in it                    */
+
+typedef struct {
+    lua_State *lua;
+    size_t memory_used, memory_max; /* bytes */
+    uint64_t time_max_us;
+    uint64_t started_us; /* thread CPU time when the hook first fired in this call; 0: not yet */
+    bool expired;        /* sticks until the call is over                                */
+    int environment;     /* registry references                                          */
+    int modules;
+    uint32_t get_global, set_global; /* opcodes of LuaJIT's bytecode */
+    char rules_dir[PATH_MAX];
+    char lua_dir[PATH_MAX];
+} mayday_sandbox_t;
+
+typedef struct {
+    int function;     /* registry reference */
+    const char *kind; /* "event_processor" or "before_send" */
+    char where[128];  /* "rules.lua:12" */
+} mayday_hook_t;
+
+struct mayday_rules {
+    mayday_sandbox_t sandbox; /* first: the allocator's context leads back here */
+    mayday_hook_t processors[MAYDAY_RULES_PROCESSORS_MAX]; /* in order */
+    size_t processor_count;
+    mayday_hook_t before_send; /* kind NULL: none */
+    bool loaded;
+
+    /* Of the run under way. */
+    mayday_event_t *event;
+    const void *event_table; /* identity of the Lua table that stands for it */
+    const void *hint_table;
+    uint32_t touched;        /* mask of parts that Lua has, or has set       */
+    const mayday_hook_t *running;
+    mayday_rules_result_t *result;
+};
+
+static inline mayday_rules_t *
+mayday_rules_of(lua_State *L)
+{
+    void *context;
+
+    (void) lua_getallocf(L, &context);
+    return context;
+}
+
+/* ---- rules_sandbox.c ---- */
+
+/* MAYDAY_NO_MEMORY, MAYDAY_INVALID (a path is too long, or not LuaJIT as expected): error says. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_sandbox_init(mayday_sandbox_t *box, const char *rules_file,
+                                                  const char *lua_dir, char *error,
+                                                  size_t error_size);
+void mayday_sandbox_fini(mayday_sandbox_t *box);
+
+/*
+ * Calls function(context) with the bounds armed. On failure (false) error has
+ * the message. The Lua stack is left as it was.
+ */
+bool mayday_sandbox_call(mayday_sandbox_t *box, lua_CFunction function, void *context,
+                         uint32_t time_ms_max, char *error, size_t error_size);
+
+/* Makes a module that require(name) returns: takes the value on top. */
+void mayday_sandbox_provide(lua_State *L, const char *name);
+
+/*
+ * Pushes the function of a file, compiled, checked for undeclared globals and
+ * bound to the environment. chunk is its name in messages. Raises Lua errors.
+ */
+void mayday_sandbox_load(lua_State *L, const char *path, const char *chunk);
+
+/*
+ * Marks the metatable on top as that of lazy tables: fill(table) is called, once
+ * for each use, before pairs and next look at such a table.
+ */
+void mayday_sandbox_lazy(lua_State *L, lua_CFunction fill);
+
+/* ---- rules_event.c ---- */
+
+/* Creates the metatables; once per state. */
+void mayday_rules_event_open(lua_State *L);
+
+/* Push the tables that stand for the event and the hint of the run under way. */
+void mayday_rules_event_push(lua_State *L);
+void mayday_rules_hint_push(lua_State *L);
+
+/* Takes what the rules changed in the table at index back into the event. */
+void mayday_rules_event_collect(lua_State *L, int index);
+
+/* mayday.array(table): marks a table as a list. */
+int mayday_rules_array(lua_State *L);
+
+#endif
