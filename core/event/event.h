@@ -26,7 +26,7 @@
 #include "core/event/settings_read.h"
 
 typedef enum {
-#define MAYDAY_PART(id, key) MAYDAY_PART_##id,
+#define MAYDAY_PART(id, key, builder) MAYDAY_PART_##id,
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
     MAYDAY_PART_MAX

@@ -1,0 +1,122 @@
+/*
+ * What the builders of an event's parts share; private to core/event.
+ *
+ * A builder makes its part anew each time, from the record, or returns NULL
+ * where the event has no such part. Text from outside goes through
+ * mayday_json_text, so that it is valid UTF-8, holds no NUL and keeps to
+ * Sentry's limits. Where memory ends, items are left out: all of cJSON's
+ * functions that add take NULL.
+ */
+#ifndef MAYDAY_EVENT_BUILD_H
+#define MAYDAY_EVENT_BUILD_H
+
+#include "core/event/event.h"
+#include "core/event/utf8.h"
+
+/* Sentry's limits, in characters unless named otherwise. */
+enum {
+    MAYDAY_TEXT_SHORT_MAX = 200, /* transaction, release, a tag's value        */
+    MAYDAY_ENVIRONMENT_MAX = 64,
+    MAYDAY_SERVER_NAME_MAX = 256,
+    MAYDAY_TAG_KEY_MAX = 32,
+    MAYDAY_USER_EMAIL_MAX = 75,
+    MAYDAY_USER_TEXT_MAX = 128,
+    MAYDAY_URL_MAX = 256,
+    MAYDAY_QUERY_MAX = 1024,  /* all names and values together                */
+    MAYDAY_COOKIES_MAX = 2048,
+    MAYDAY_HEADERS_MAX = 8192,
+    MAYDAY_PAIRS_MAX = 50,
+    MAYDAY_MESSAGE_MAX = 2048 /* of a breadcrumb; Sentry takes 8192           */
+};
+
+/* Ours: a route is cut here wherever it is used, so that all uses agree. */
+#define MAYDAY_ROUTE_SIZE 512
+
+#define MAYDAY_PART(id, key, builder) cJSON *mayday_build_##builder(mayday_event_t *event);
+#include "core/event/event_parts.def"
+#undef MAYDAY_PART
+
+/* ---- the kinds, from kinds.def ---- */
+
+typedef enum { MAYDAY_FAMILY_NOBODY_THERE, MAYDAY_FAMILY_ROUTE } mayday_family_t;
+
+typedef struct {
+    const char *name;  /* "upstream_refused" */
+    const char *type;  /* "UpstreamRefused"  */
+    const char *level; /* "error"            */
+    mayday_family_t family;
+    const char *says; /* "refused connections" */
+} mayday_kind_info_t;
+
+/* Never NULL: a record of an unknown kind is not decoded. */
+const mayday_kind_info_t *mayday_kind_info(const mayday_record_view_t *view);
+
+/* ---- what several builders read from the record ---- */
+
+/* The request's method, or an empty slice where Sentry would refuse it. */
+mayday_slice_t mayday_view_method(const mayday_record_view_t *view);
+
+/* The upstream as configured, else its first peer, else empty. */
+mayday_slice_t mayday_view_upstream(const mayday_record_view_t *view);
+
+/* The path's route; storage is of MAYDAY_ROUTE_SIZE. */
+mayday_slice_t mayday_view_route(const mayday_record_view_t *view, char *storage);
+
+/* How many different peers were tried. */
+size_t mayday_view_peers(const mayday_record_view_t *view);
+
+/* "ECONNREFUSED", or NULL where it has no well-known name. */
+const char *mayday_errno_name(uint64_t number);
+
+/* The value of a hex digit, or -1. */
+int mayday_hex_digit(char c);
+
+/* Decodes %XX, and "+" where plus is true, into out, which is as long as text. */
+mayday_slice_t mayday_percent_decode(char *out, mayday_slice_t text, bool plus);
+
+/* ---- JSON ---- */
+
+/*
+ * A string item of at most chars_max characters. MAYDAY_FIELD_CUT in flags: the
+ * text was cut already, which "..." is to show. *info says what was cut; it may
+ * be NULL. NULL: no memory.
+ */
+cJSON *mayday_json_text(mayday_slice_t text, size_t chars_max, unsigned flags,
+                        mayday_utf8_info_t *info);
+
+/* Text of the servers or of applications: secrets are filtered first. */
+cJSON *mayday_json_scrubbed(mayday_slice_t text, size_t chars_max);
+
+/* Adds under a constant key; an empty text adds nothing. */
+void mayday_json_add(cJSON *object, const char *key, cJSON *item);
+void mayday_json_add_text(cJSON *object, const char *key, mayday_slice_t text, size_t chars_max);
+void mayday_json_add_number(cJSON *object, const char *key, double number);
+
+/* A constant, referred to and not copied. */
+void mayday_json_add_constant(cJSON *object, const char *key, const char *constant);
+
+/* [name, value] */
+cJSON *mayday_json_pair(cJSON *name, cJSON *value);
+
+/*
+ * Notes for _meta that a text was cut, or that a list once had so many items;
+ * the keys, ended by NULL, lead from the event to the value.
+ */
+void mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, ...)
+    __attribute__((sentinel));
+void mayday_note_length(mayday_event_t *event, size_t length, ...) __attribute__((sentinel));
+
+/* The object at that key of the object, made where it is not there. */
+cJSON *mayday_json_object_at(cJSON *object, const char *key);
+
+/* A rule's fingerprint as it is sent: see mayday_event_replace. NULL: the default. */
+cJSON *mayday_fingerprint_complete(mayday_event_t *event, cJSON *value);
+
+/* Puts event->suppressed into contexts that may have been built before it was known. */
+void mayday_contexts_suppressed(mayday_event_t *event);
+
+/* Once per process. */
+void mayday_event_memory_setup(void);
+void mayday_contexts_setup(void);
+
+#endif
