@@ -22,7 +22,8 @@ typedef struct {
 } directive_t;
 
 static const directive_t directives[] = {
-#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax, summary) \
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
     {{nginx, httpd}, SCOPE_##scope, INHERIT_##inherit, min, max, mayday_set_##parser},
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE
@@ -144,7 +145,7 @@ mayday_instance_new(const mayday_conf_host_t *host)
         .rules_file = MAYDAY_SLICE(""),
         .rules_mode = MAYDAY_RULES_ENFORCE,
         .queue_size = 64u << 20,
-        .retention_s = 7 * 86400,
+        .retention_s = UINT64_C(7) * 86400,
         .issue_rate = {.events = 60, .period_s = 60, .burst = 60},
         .send_rate = {.events = 3, .period_s = 1, .burst = 100},
         .proxy = MAYDAY_SLICE(""),

@@ -62,9 +62,9 @@ compile(const mayday_conf_host_t *host, part_t *part)
                   *plain = &part->words[WORDS_PLAIN];
 
     for (unsigned user_info = 0; user_info < 2; user_info++) {
-        part->redact[user_info] = mayday_redact_new(
-            host->alloc, host->ctx, user_info != 0, deny->items, deny->count, plain->items,
-            plain->count, allow->items, allow->count);
+        part->redact[user_info] =
+            mayday_redact_new(host->alloc, host->ctx, user_info != 0, deny->items, deny->count,
+                              plain->items, plain->count, allow->items, allow->count);
         if (part->redact[user_info] == NULL) {
             return false;
         }
@@ -154,9 +154,9 @@ add_words(const mayday_conf_call_t *call, mayday_slice_t word, mayday_slice_t li
         }
         items[count] = mayday_slice(list.data + begin, i - begin);
         if (!is_term(items[count])) {
-            return mayday_conf_found(
-                call, word, "words of at most 64 visible ASCII characters without \"%%\", "
-                            "separated by commas");
+            return mayday_conf_found(call, word,
+                                     "words of at most 64 visible ASCII characters without \"%%\", "
+                                     "separated by commas");
         }
         count++;
         begin = i + 1;
@@ -175,8 +175,7 @@ parse_part(const mayday_conf_call_t *call, part_t *part, bool is_first)
         if (!is_first) {
             return mayday_conf_found(call, call->args[1], "on or off once, before all else");
         }
-        return call->count == 2 ? NULL
-                                : mayday_conf_found(call, call->args[2], "on or off alone");
+        return call->count == 2 ? NULL : mayday_conf_found(call, call->args[2], "on or off alone");
     }
     part->on = true;
     for (size_t i = 1; i < call->count; i++) {

@@ -162,7 +162,7 @@ intern(const mayday_conf_call_t *call, const mayday_slice_t *dsns, uint32_t coun
 const char *
 mayday_set_dsn(const mayday_conf_call_t *call)
 {
-    mayday_slice_t dsns[MAYDAY_DESTINATION_DSN_MAX];
+    mayday_slice_t dsns[MAYDAY_DESTINATION_DSN_MAX] = {{0}};
     uint32_t count = 0;
 
     for (size_t i = 0; i < call->count; i++) {

@@ -71,12 +71,12 @@ mayday_set_rules_file(const mayday_conf_call_t *call)
 const char *
 mayday_set_lane_size(const mayday_conf_call_t *call)
 {
+    const uint32_t min = MAYDAY_LANE_SIZE_MIN, max = MAYDAY_LANE_SIZE_MAX;
     uint64_t size;
 
-    if (!mayday_conf_size(call->args[0], &size) || size < MAYDAY_LANE_SIZE_MIN ||
-        size > MAYDAY_LANE_SIZE_MAX) {
-        return mayday_conf_found(call, call->args[0], "a size from %uk to %um",
-                                 MAYDAY_LANE_SIZE_MIN >> 10, MAYDAY_LANE_SIZE_MAX >> 20);
+    if (!mayday_conf_size(call->args[0], &size) || size < min || size > max) {
+        return mayday_conf_found(call, call->args[0], "a size from %uk to %um", min >> 10,
+                                 max >> 20);
     }
     call->instance->lane_size = (size_t) size;
     return NULL;

@@ -41,9 +41,9 @@ mayday_conf_found(const mayday_conf_call_t *call, mayday_slice_t found, const ch
     mayday_buf_init(&message, storage, sizeof(storage));
     mayday_buf_adds(&message, "found \"");
     for (size_t i = 0; i < len; i++) {
-        uint8_t byte = (uint8_t) found.data[i];
+        bool is_visible = mayday_conf_is_text(mayday_slice(found.data + i, 1));
 
-        mayday_buf_addc(&message, byte < ' ' || byte == 0x7f ? '?' : (char) byte);
+        mayday_buf_addc(&message, is_visible ? found.data[i] : '?');
     }
     mayday_buf_adds(&message, len < found.len ? "...\", expected " : "\", expected ");
     mayday_buf_adds(&message, rest);
@@ -174,7 +174,7 @@ bool
 mayday_conf_time_ms(mayday_slice_t word, uint64_t *out)
 {
     static const unit_t units[] = {
-        {"ms", 1},         {"s", 1000},       {"m", 60000},         {"h", 3600000},
+        {"ms", 1},        {"s", 1000},       {"m", 60000},        {"h", 3600000},
         {"d", 86400000u}, {"w", 604800000u}, {"y", 31536000000u}, {"", 1000},
     };
 

@@ -257,9 +257,9 @@ parse_user_part(const mayday_conf_call_t *call, mayday_slice_t word, mayday_user
                                  "ip= without hash:, for a hash is no address; id=hash: takes it");
     }
     if (!hashed && has_session_cookie(call->host->server, text)) {
-        return mayday_conf_found(
-            call, word, "hash: before a session cookie, as in id=hash:EXPRESSION, "
-                        "for who has the cookie is the user");
+        return mayday_conf_found(call, word,
+                                 "hash: before a session cookie, as in id=hash:EXPRESSION, "
+                                 "for who has the cookie is the user");
     }
     user->parts[part].hashed = hashed;
     return mayday_conf_expr(call, word, text, false, &user->parts[part].expr);
@@ -295,7 +295,9 @@ static bool
 is_tag_name(mayday_slice_t name)
 {
     for (size_t i = 0; i < name.len; i++) {
-        if (!is_word_byte(name.data[i]) && memchr(".:-", name.data[i], 3) == NULL) {
+        char c = name.data[i];
+
+        if (!is_word_byte(c) && c != '.' && c != ':' && c != '-') {
             return false;
         }
     }
