@@ -1,0 +1,232 @@
+/*
+ * Error-log lines: a node of our own at the head of every chain of logs that
+ * http uses gets each line as it is written, and keeps it until its request
+ * ends in the log phase (ngx_http_mayday_capture.c).
+ *
+ *   connection's log ─► ours (writer) ─► the old head ─► …
+ *
+ * Only as head is the writer called with the connection's own ngx_log_t, which
+ * tells whose line it is: streams of HTTP/2 share the connection's number but
+ * have a log each. That log is compared, never followed.
+ *
+ * The ring is the process's own; nothing is allocated after the configuration.
+ * A line that is pushed out before its request has ended is counted.
+ */
+#include "ngx_module/ngx_http_mayday.h"
+
+#define NGX_HTTP_MAYDAY_LINES 128
+
+static void ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t len);
+
+
+/*
+ * Lines [first, next) of the ring, by number; back to 0 whenever none is left,
+ * so that a quiet process touches only the first few.
+ */
+static ngx_http_mayday_line_t ngx_http_mayday_lines[NGX_HTTP_MAYDAY_LINES];
+static ngx_uint_t ngx_http_mayday_lines_first;
+static ngx_uint_t ngx_http_mayday_lines_next;
+static volatile sig_atomic_t ngx_http_mayday_lines_held;
+
+ngx_uint_t ngx_http_mayday_lines_pending;
+
+
+ngx_int_t
+ngx_http_mayday_log_attach(ngx_pool_t *pool, ngx_log_t *head)
+{
+    ngx_log_t *log, *copy, **link;
+
+    if (head->writer == ngx_http_mayday_log_writer) {
+        return NGX_OK;
+    }
+
+    copy = NULL;
+
+    /* A later error_log of a higher level may have taken the head's place. */
+
+    for (link = &head->next; *link; link = &(*link)->next) {
+        if ((*link)->writer == ngx_http_mayday_log_writer) {
+            copy = *link;
+            *link = copy->next;
+            break;
+        }
+    }
+
+    if (copy == NULL) {
+        copy = ngx_palloc(pool, sizeof(ngx_log_t));
+        if (copy == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    *copy = *head;
+
+    /* Others point to the head, so it is its content that moves. */
+
+    log = head;
+    ngx_memzero(log, sizeof(ngx_log_t));
+
+    log->log_level = ngx_max(copy->log_level, NGX_LOG_ERR);
+    log->connection = copy->connection;
+    log->handler = copy->handler;
+    log->data = copy->data;
+    log->action = copy->action;
+    log->writer = ngx_http_mayday_log_writer;
+
+    /* An empty node would be written to under debug_connection. */
+
+    log->next = (copy->file || copy->writer) ? copy : copy->next;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Where what nginx adds to a message begins, and whether it says there that a
+ * subrequest was at work. What follows "upstream" and "host" is the client's.
+ */
+static u_char *
+ngx_http_mayday_line_end(u_char *p, u_char *last, ngx_flag_t *subrequest)
+{
+    u_char *end;
+
+    end = NULL;
+    *subrequest = 0;
+
+    for ( ;; ) {
+        p = memchr(p, ',', last - p);
+
+        if (p == NULL || last - p < (ptrdiff_t) sizeof(", client: ") - 1) {
+            break;
+        }
+
+        if (end == NULL) {
+            if (ngx_memcmp(p, ", client: ", sizeof(", client: ") - 1) == 0) {
+                end = p;
+            }
+
+        } else if (ngx_memcmp(p, ", subrequ", sizeof(", subrequ") - 1) == 0) {
+            *subrequest = 1;
+            break;
+
+        } else if (ngx_memcmp(p, ", upstr", sizeof(", upstr") - 1) == 0
+                   || ngx_memcmp(p, ", host:", sizeof(", host:") - 1) == 0)
+        {
+            break;
+        }
+
+        p++;
+    }
+
+    return end ? end : last;
+}
+
+
+static void
+ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t len)
+{
+    u_char *p, *last;
+    ngx_time_t *tp;
+    ngx_http_mayday_line_t *line;
+
+    if (level > NGX_LOG_ERR
+        || log->connection == 0
+        || ngx_http_mayday_state == NGX_HTTP_MAYDAY_OFF
+        || ngx_http_mayday_lines_held)
+    {
+        return;
+    }
+
+    /* nginx logs from signal handlers, too. */
+
+    ngx_http_mayday_lines_held = 1;
+
+    last = buf + len;
+
+    if (len && last[-1] == LF) {
+        last--;
+    }
+
+    /* "2024/05/01 12:00:00 [error] 812#812: *3 message" */
+
+    p = memchr(buf, '*', last - buf);
+
+    if (p != NULL) {
+        p = memchr(p, ' ', last - p);
+    }
+
+    if (p == NULL) {
+        goto done;
+    }
+
+    p++;
+
+    line = &ngx_http_mayday_lines[ngx_http_mayday_lines_next % NGX_HTTP_MAYDAY_LINES];
+
+    if (ngx_http_mayday_lines_next - ngx_http_mayday_lines_first == NGX_HTTP_MAYDAY_LINES) {
+        ngx_http_mayday_lines_first++;
+
+        if (line->log != NULL) {
+            mayday_lane_count(&ngx_http_mayday_lane, MAYDAY_COUNTER_LINES_LOST);
+        }
+    }
+
+    last = ngx_http_mayday_line_end(p, last, &line->subrequest);
+    tp = ngx_timeofday();
+
+    line->log = log;
+    line->connection = log->connection;
+    line->level = level - 1;
+    line->time_us = (uint64_t) tp->sec * 1000000 + tp->msec * 1000;
+    line->len = ngx_min((size_t) (last - p), sizeof(line->text));
+    ngx_memcpy(line->text, p, line->len);
+
+    ngx_http_mayday_lines_next++;
+    ngx_http_mayday_lines_pending = ngx_http_mayday_lines_next - ngx_http_mayday_lines_first;
+
+done:
+
+    ngx_http_mayday_lines_held = 0;
+}
+
+
+ngx_uint_t
+ngx_http_mayday_lines_take(ngx_log_t *log, ngx_http_mayday_line_t **lines, ngx_uint_t max)
+{
+    ngx_uint_t i, n;
+    ngx_http_mayday_line_t *line;
+
+    n = 0;
+
+    for (i = ngx_http_mayday_lines_first; i != ngx_http_mayday_lines_next; i++) {
+        line = &ngx_http_mayday_lines[i % NGX_HTTP_MAYDAY_LINES];
+
+        if (line->log == log && line->connection == log->connection) {
+            line->log = NULL;
+
+            if (!line->subrequest && n < max) {
+                lines[n++] = line;
+            }
+        }
+
+        if (line->log == NULL && i == ngx_http_mayday_lines_first) {
+            ngx_http_mayday_lines_first++;
+        }
+    }
+
+    if (ngx_http_mayday_lines_first == ngx_http_mayday_lines_next) {
+        ngx_http_mayday_lines_first = 0;
+        ngx_http_mayday_lines_next = 0;
+    }
+
+    ngx_http_mayday_lines_pending = ngx_http_mayday_lines_next - ngx_http_mayday_lines_first;
+
+    return n;
+}
+
+
+void
+ngx_http_mayday_lines_hold(ngx_flag_t hold)
+{
+    ngx_http_mayday_lines_held = hold;
+}
