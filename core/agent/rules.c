@@ -1,6 +1,7 @@
 /*
  * The rules: loading a file, the `mayday` module, and the run over an event.
- * How events look in Lua is in rules_event.c, what bounds Lua in rules_sandbox.c.
+ * How events look in Lua is in rules_event.c, how they come back in
+ * rules_collect.c, what bounds Lua in rules_sandbox.c.
  *
  * Runs in the agent's pipeline thread. Allocates one object per rules file;
  * a run allocates in the Lua state and in the event's arena only.
@@ -184,7 +185,7 @@ run_hook(lua_State *L, mayday_rules_t *rules, const mayday_hook_t *hook)
         if (!lua_isnil(L, -2) || reason[0] == '\0') {
             luaL_error(L, "%s: %s must return the event, or nil and a reason; it returned %s",
                        hook->where, hook->kind,
-                       lua_isnil(L, -2)   ? "nil without a reason"
+                       lua_isnil(L, -2)     ? "nil without a reason"
                        : lua_istable(L, -2) ? "another table"
                                             : luaL_typename(L, -2));
         }
@@ -211,7 +212,7 @@ run(lua_State *L)
     if (rules->before_send.kind != NULL && !run_hook(L, rules, &rules->before_send)) {
         return 0;
     }
-    mayday_rules_event_collect(L, 1);
+    mayday_rules_collect(L, 1);
     return 0;
 }
 

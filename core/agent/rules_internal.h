@@ -1,7 +1,7 @@
 /*
  * What the files of the rules room share: rules.c (the API, the `mayday` module
- * and the run), rules_event.c (events as Lua tables) and rules_sandbox.c
- * (everything that bounds Lua). Nobody else includes this.
+ * and the run), rules_event.c (events as Lua tables), rules_collect.c (and back)
+ * and rules_sandbox.c (everything that bounds Lua). Nobody else includes this.
  *
  * One lua_State per rules file, used by the pipeline thread only. Errors inside
  * it travel as Lua errors and end in mayday_sandbox_call.
@@ -17,12 +17,12 @@
 #include "core/agent/rules.h"
 
 #define MAYDAY_RULES_PROCESSORS_MAX 64
-#define MAYDAY_RULES_EVENT_MS_MAX 50   /* CPU time of all rules over one event */
-#define MAYDAY_RULES_LOAD_MS_MAX 1000  /* CPU time of loading the rules        */
+#define MAYDAY_RULES_EVENT_MS_MAX 50  /* CPU time of all rules over one event */
+#define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
 #define MAYDAY_RULES_MEMORY_MAX (16u * 1024 * 1024)
 #define MAYDAY_RULES_FILE_SIZE_MAX (1024u * 1024)
-#define MAYDAY_RULES_DEPTH_MAX 32      /* tables within tables, in an event    */
-#define MAYDAY_RULES_NODES_MAX 20000   /* values in a part that a rule changed */
+#define MAYDAY_RULES_DEPTH_MAX 32             /* tables within tables, in an event    */
+#define MAYDAY_RULES_NODES_MAX 20000          /* values in a part that a rule changed */
 #define MAYDAY_RULES_BYTES_MAX (1024u * 1024) /* text in it                    */
 
 typedef struct {
@@ -55,7 +55,7 @@ struct mayday_rules {
     mayday_event_t *event;
     const void *event_table; /* identity of the Lua table that stands for it */
     const void *hint_table;
-    uint32_t touched;        /* mask of parts that Lua has, or has set       */
+    uint32_t touched; /* mask of parts that Lua has, or has set       */
     const mayday_hook_t *running;
     mayday_rules_result_t *result;
 };
@@ -108,8 +108,36 @@ void mayday_rules_event_open(lua_State *L);
 void mayday_rules_event_push(lua_State *L);
 void mayday_rules_hint_push(lua_State *L);
 
-/* Takes what the rules changed in the table at index back into the event. */
-void mayday_rules_event_collect(lua_State *L, int index);
+/* Whether the table on top came from a list or was marked as one. */
+bool mayday_rules_is_list(lua_State *L);
+
+/*
+ * Pairs: under which keys lists of [name, value] are tables name -> value in
+ * Lua, and which of these ignore the case of names. A first_of_name is the first
+ * pair of the list with that pair's name, be it the pair itself.
+ */
+bool mayday_rules_key_of_pairs(const char *key);
+bool mayday_rules_key_ignores_case(const char *key);
+bool mayday_rules_same_name(const char *a, const char *b, bool ignore_case);
+bool mayday_rules_is_pairs(const cJSON *json);
+const cJSON *mayday_rules_first_of_name(const cJSON *list, const cJSON *pair, bool ignore_case);
+
+static inline const char *
+mayday_rules_pair_name(const cJSON *pair)
+{
+    return pair->child->valuestring;
+}
+
+static inline const char *
+mayday_rules_pair_value(const cJSON *pair)
+{
+    return pair->child->next->valuestring;
+}
+
+/* ---- rules_collect.c ---- */
+
+/* Takes what the rules changed in the event's table at index back into the event. */
+void mayday_rules_collect(lua_State *L, int index);
 
 /* mayday.array(table): marks a table as a list. */
 int mayday_rules_array(lua_State *L);

@@ -46,10 +46,8 @@ static const struct {
      {"arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror", "rshift", "tobit",
       "tohex"}},
     {"coroutine", {"create", "resume", "running", "status", "wrap", "yield"}},
-    {"math",
-     {"abs",  "ceil",   "cos",  "deg",  "exp", "floor", "fmod", "huge",
-      "log",  "log10",  "max",  "min",  "modf", "pi",   "pow",  "rad",
-      "random", "sin",  "sqrt", "tan"}},
+    {"math", {"abs", "ceil", "cos",  "deg", "exp", "floor", "fmod",   "huge", "log",  "log10",
+              "max", "min",  "modf", "pi",  "pow", "rad",   "random", "sin",  "sqrt", "tan"}},
     {"os", {"clock", "date", "difftime", "time"}},
     {"string",
      {"byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse",
@@ -546,9 +544,12 @@ static void
 open_libraries(lua_State *L)
 {
     static const luaL_Reg libraries[] = {
-        {"", luaopen_base},         {LUA_TABLIBNAME, luaopen_table},
-        {LUA_OSLIBNAME, luaopen_os}, {LUA_STRLIBNAME, luaopen_string},
-        {LUA_MATHLIBNAME, luaopen_math}, {LUA_BITLIBNAME, luaopen_bit},
+        {"", luaopen_base},
+        {LUA_TABLIBNAME, luaopen_table},
+        {LUA_OSLIBNAME, luaopen_os},
+        {LUA_STRLIBNAME, luaopen_string},
+        {LUA_MATHLIBNAME, luaopen_math},
+        {LUA_BITLIBNAME, luaopen_bit},
         {LUA_JITLIBNAME, luaopen_jit},
     };
 

@@ -97,8 +97,8 @@ make_event(fixture_t *f, const char *json)
     assert_non_null(all);
     mayday_event_init(&f->event, &f->view, NULL);
     for (int part = 0; part < MAYDAY_PART_MAX; part++) {
-        f->event.parts[part] = cJSON_GetObjectItemCaseSensitive(
-            all, mayday_event_part_key((mayday_part_t) part));
+        f->event.parts[part] =
+            cJSON_GetObjectItemCaseSensitive(all, mayday_event_part_key((mayday_part_t) part));
         f->event.built |= 1u << part;
     }
 }
@@ -202,13 +202,13 @@ static void
 test_rules_new__nothing_dangerous_is_there(void **state)
 {
     fixture_t *f = *state;
-    static const char *const names[] = {
-        "io",       "ffi",    "jit",        "debug",  "package", "load",     "loadstring",
-        "loadfile", "dofile", "newproxy",   "_G",     "getfenv", "setfenv",  "rawset",
-        "rawget",   "module", "gcinfo",     "print"};
-    static const char *const members[] = {"os.execute", "os.getenv", "os.exit",  "os.remove",
-                                          "os.rename",  "os.tmpname", "os.setlocale",
-                                          "string.dump"};
+    static const char *const names[] = {"io",     "ffi",        "jit",      "debug",  "package",
+                                        "load",   "loadstring", "loadfile", "dofile", "newproxy",
+                                        "_G",     "getfenv",    "setfenv",  "rawset", "rawget",
+                                        "module", "gcinfo",     "print"};
+    static const char *const members[] = {"os.execute",   "os.getenv",  "os.exit",
+                                          "os.remove",    "os.rename",  "os.tmpname",
+                                          "os.setlocale", "string.dump"};
     char text[128];
 
     for (size_t i = 0; i < MAYDAY_COUNT(names); i++) {
@@ -346,10 +346,11 @@ test_rules_run__processors_run_in_order_before_before_send(void **state)
                  "mayday.before_send(function(e) e.tags.t = e.tags.t .. 'c' return e end)\n"
                  "mayday.add_event_processor(function(e) e.tags.t = 'a' return e end)\n"
                  "mayday.add_event_processor(function(e) e.tags.t = e.tags.t .. 'b' return e end)");
-    assert_part(f, MAYDAY_PART_TAGS, "{\"kind\":\"upstream_refused\",\"zone\":\"a\",\"t\":\"abc\"}");
-    assert_int_equal(run(f, MODULE
-                         "mayday.add_event_processor(function(e) return nil, 'first' end)\n"
-                         "mayday.before_send(function(e) error('not reached') end)"),
+    assert_part(f, MAYDAY_PART_TAGS,
+                "{\"kind\":\"upstream_refused\",\"zone\":\"a\",\"t\":\"abc\"}");
+    assert_int_equal(run(f,
+                         MODULE "mayday.add_event_processor(function(e) return nil, 'first' end)\n"
+                                "mayday.before_send(function(e) error('not reached') end)"),
                      MAYDAY_RULES_DROP);
     assert_string_equal(f->result.hook, "event_processor");
 }
@@ -372,13 +373,15 @@ test_rules_run__event_reads_as_tables(void **state)
 {
     fixture_t *f = *state;
 
-    assert_keeps(f, CHANGE(
-        "assert(event.level == 'error' and event.release == nil and event.nosuch == nil)\n"
-        "assert(#event.fingerprint == 2 and event.fingerprint[1] == 'mayday')\n"
-        "assert(event.exception.values[#event.exception.values].mechanism.handled == false)\n"
-        "assert(event.contexts.trace.none == nil and next(event.contexts.empty) == nil)\n"
-        "assert(type(event) == 'table' and event.request.method == 'GET')\n"
-        "assert(event[1] == nil)"));
+    assert_keeps(
+        f,
+        CHANGE(
+            "assert(event.level == 'error' and event.release == nil and event.nosuch == nil)\n"
+            "assert(#event.fingerprint == 2 and event.fingerprint[1] == 'mayday')\n"
+            "assert(event.exception.values[#event.exception.values].mechanism.handled == false)\n"
+            "assert(event.contexts.trace.none == nil and next(event.contexts.empty) == nil)\n"
+            "assert(type(event) == 'table' and event.request.method == 'GET')\n"
+            "assert(event[1] == nil)"));
     assert_int_equal(f->event.replaced, 0);
 }
 
@@ -520,8 +523,9 @@ test_rules_run__headers_keep_order_and_repeats(void **state)
 {
     fixture_t *f = *state;
 
-    assert_keeps(f, CHANGE("local h = event.request.headers\n"
-                           "h['x-last'] = nil; h['USER-AGENT'] = 'bot'; h['x-b'] = 2; h['X-A'] = 'n'"));
+    assert_keeps(
+        f, CHANGE("local h = event.request.headers\n"
+                  "h['x-last'] = nil; h['USER-AGENT'] = 'bot'; h['x-b'] = 2; h['X-A'] = 'n'"));
     assert_part(f, MAYDAY_PART_REQUEST,
                 "{\"method\":\"GET\",\"url\":\"http://shop/a\",\"headers\":[[\"Host\",\"shop\"],"
                 "[\"Accept\",\"a\"],[\"User-Agent\",\"bot\"],[\"accept\",\"b\"],[\"X-A\",\"n\"],"
@@ -548,17 +552,21 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
                      "event.extra.a[2].f: a function cannot be sent");
     assert_run_fails(f, CHANGE("event.tags.c = coroutine.create(function() end)"),
                      "event.tags.c: a thread cannot be sent");
-    assert_run_fails(f, CHANGE("event.tags.me = event.tags"), "event.tags.me: a table contains itself");
+    assert_run_fails(f, CHANGE("event.tags.me = event.tags"),
+                     "event.tags.me: a table contains itself");
     assert_run_fails(f, CHANGE("local t = {}; t[1] = {t}; event.extra = {x = t}"),
                      "event.extra.x[1][1]: a table contains itself");
     assert_run_fails(f, CHANGE("event.extra = {1, 2, x = 3}"), "event.extra: a table has either");
     assert_run_fails(f, CHANGE("event.tags[1] = 2"), "event.tags: a table has either");
     assert_run_fails(f, CHANGE("event.extra = {[1.5] = 1}"), "event.extra: a list's keys");
-    assert_run_fails(f, CHANGE("event.extra = {[2] = 1}"), "event.extra[1]: a list must have no holes");
+    assert_run_fails(f, CHANGE("event.extra = {[2] = 1}"),
+                     "event.extra[1]: a list must have no holes");
     assert_run_fails(f, CHANGE("event.extra = {[1e9] = 1}"), "event.extra: a list's keys");
-    assert_run_fails(f, CHANGE("event.extra = {n = 0/0}"), "event.extra.n: the number is not finite");
+    assert_run_fails(f, CHANGE("event.extra = {n = 0/0}"),
+                     "event.extra.n: the number is not finite");
     assert_run_fails(f, CHANGE("event.extra = {['a\\0b'] = 1}"), "a name contains a zero byte");
-    assert_run_fails(f, CHANGE("event.dist = 'x'"), "rules.lua:3: event.dist: an event has no such part");
+    assert_run_fails(f, CHANGE("event.dist = 'x'"),
+                     "rules.lua:3: event.dist: an event has no such part");
     assert_run_fails(f, CHANGE("event.event_id = 'x'"), "event.event_id: cannot be changed");
     assert_run_fails(f, CHANGE("local t = {}; for i = 1, 40 do t = {t} end; event.extra = {t = t}"),
                      "tables are nested too deep");
@@ -612,13 +620,14 @@ test_rules_run__next_event_after_a_timeout_is_fine(void **state)
 {
     fixture_t *f = *state;
 
-    assert_run_fails(f, MODULE "local n = 0\n"
-                               "mayday.before_send(function(event)\n"
-                               "  n = n + 1\n"
-                               "  while n == 1 do end\n"
-                               "  for i = 1, 100000 do n = n + 1 end\n"
-                               "  return event\n"
-                               "end)",
+    assert_run_fails(f,
+                     MODULE "local n = 0\n"
+                            "mayday.before_send(function(event)\n"
+                            "  n = n + 1\n"
+                            "  while n == 1 do end\n"
+                            "  for i = 1, 100000 do n = n + 1 end\n"
+                            "  return event\n"
+                            "end)",
                      "ran for more than 50 ms");
     for (int i = 0; i < 3; i++) {
         make_event(f, sample);
@@ -634,11 +643,12 @@ test_rules_run__memory_is_capped(void **state)
     fixture_t *f = *state;
 
     assert_run_fails(f, RULE("local s = ('x'):rep(1e9)"), "needed more than 16 MiB");
-    assert_run_fails(f, MODULE "local kept = {}\n"
-                               "mayday.before_send(function(event)\n"
-                               "  for i = 1, 40 do kept[#kept + 1] = ('x'):rep(1e6) .. #kept end\n"
-                               "  return event\n"
-                               "end)",
+    assert_run_fails(f,
+                     MODULE "local kept = {}\n"
+                            "mayday.before_send(function(event)\n"
+                            "  for i = 1, 40 do kept[#kept + 1] = ('x'):rep(1e6) .. #kept end\n"
+                            "  return event\n"
+                            "end)",
                      "needed more than 16 MiB");
     assert_run_fails(f, RULE("local t = {}\nfor i = 1, 1e9 do t[i] = {} end"), "more than");
 }
