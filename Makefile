@@ -81,7 +81,8 @@ APACHE_MODULE := $(BUILD)/apache/mod_mayday.so
 APACHE_SRC    := $(wildcard apache_module/*.c)
 APACHE_OBJ    := $(call OBJ,$(APACHE_SRC))
 APACHE_CFLAGS  = -I$(shell $(APXS) -q INCLUDEDIR) $(shell $(APXS) -q CFLAGS EXTRA_CPPFLAGS | tr ' ' '\n' | grep '^-D' | tr '\n' ' ') \
-                 $(shell pkg-config --cflags apr-1 2>/dev/null)
+                 $(shell pkg-config --cflags apr-1 2>/dev/null) \
+                 -Wno-unused-parameter -Wno-missing-field-initializers
 $(APACHE_OBJ): CFLAGS_PKG = $(APACHE_CFLAGS)
 
 .PHONY: apache

@@ -1,0 +1,426 @@
+/*
+ * Error-log lines as evidence of what became of a request.
+ *
+ * httpd tells modules of each line as it is logged, long before log_transaction
+ * asks what happened, perhaps in another thread (async write completion, HTTP/2),
+ * and of a refused connection without saying whose it was. So lines are put into
+ * a fixed table of this process, made when the child starts, keyed by the first
+ * request's address and time. A line without a request goes to the one that this
+ * thread serves: known from post_read_request to log_transaction or
+ * suspend_connection, compared only, for its memory may be gone.
+ *
+ * Only failing requests come here. Nothing is allocated, nothing logged. The
+ * table has one mutex of this process; a healthy request looks at one word of it
+ * without locking. When all places are taken the oldest goes: there are requests
+ * that never reach log_transaction (health checks).
+ */
+#include "mod_mayday.h"
+
+#include <unistd.h>
+
+#include "core/capture/cause.h"
+
+#define BUCKETS 64u
+#define EVIDENCE_MIN 16
+#define EVIDENCE_MAX 256
+#define LINE_SIZE_MAX 1536u
+
+static struct {
+    pthread_mutex_t mutex; /* guards all but the reading of buckets' heads */
+    _Atomic(mayday_ap_evidence_t *) buckets[BUCKETS];
+    mayday_ap_evidence_t *free;
+    mayday_ap_evidence_t *all;
+    unsigned count;
+} table = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static _Thread_local struct {
+    const request_rec *first; /* compared, never followed */
+    apr_time_t time;
+    bool quiet;
+} current;
+
+apr_status_t
+mayday_ap_log_init(apr_pool_t *pchild, int threads)
+{
+    int count = threads * 2;
+
+    count = count < EVIDENCE_MIN ? EVIDENCE_MIN : count > EVIDENCE_MAX ? EVIDENCE_MAX : count;
+    /* untouched pages cost nothing: not cleared here, a place is when it is taken */
+    table.all = apr_palloc(pchild, (size_t) count * sizeof(*table.all));
+    table.count = (unsigned) count;
+    table.free = NULL;
+    for (int i = count - 1; i >= 0; i--) {
+        table.all[i].owner = NULL;
+        table.all[i].next = table.free;
+        table.free = &table.all[i];
+    }
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        atomic_store_explicit(&table.buckets[i], NULL, memory_order_relaxed);
+    }
+    return APR_SUCCESS;
+}
+
+void
+mayday_ap_log_enter(const request_rec *r)
+{
+    current.first = r;
+    current.time = r->request_time;
+}
+
+void
+mayday_ap_log_leave(const request_rec *r)
+{
+    /* with pipelining the next request may have come in before this one ends */
+    if (current.first == r) {
+        current.first = NULL;
+    }
+}
+
+void
+mayday_ap_suspend(conn_rec *c, request_rec *r)
+{
+    current.first = NULL;
+}
+
+void
+mayday_ap_log_quiet(bool quiet)
+{
+    current.quiet = quiet;
+}
+
+/* ---- the table; all under the mutex ---- */
+
+static inline unsigned
+bucket_of(const request_rec *owner)
+{
+    return (unsigned) ((uintptr_t) owner * UINT64_C(0x9e3779b97f4a7c15) >> 58) % BUCKETS;
+}
+
+static mayday_ap_evidence_t *
+find(const request_rec *owner, apr_time_t owner_time)
+{
+    mayday_ap_evidence_t *e =
+        atomic_load_explicit(&table.buckets[bucket_of(owner)], memory_order_relaxed);
+
+    while (e != NULL && (e->owner != owner || e->owner_time != owner_time)) {
+        e = e->next;
+    }
+    return e;
+}
+
+static void
+unlink_evidence(mayday_ap_evidence_t *evidence)
+{
+    unsigned bucket = bucket_of(evidence->owner);
+    mayday_ap_evidence_t *e = atomic_load_explicit(&table.buckets[bucket], memory_order_relaxed);
+
+    if (e == evidence) {
+        atomic_store_explicit(&table.buckets[bucket], evidence->next, memory_order_relaxed);
+    } else {
+        while (e->next != evidence) {
+            e = e->next;
+        }
+        e->next = evidence->next;
+    }
+    evidence->owner = NULL;
+}
+
+static mayday_ap_evidence_t *
+steal_oldest(void)
+{
+    mayday_ap_evidence_t *oldest = NULL;
+
+    for (unsigned i = 0; i < table.count; i++) {
+        mayday_ap_evidence_t *e = &table.all[i];
+
+        if (e->owner != NULL && (oldest == NULL || e->time < oldest->time)) {
+            oldest = e;
+        }
+    }
+    if (oldest != NULL) {
+        mayday_lane_count(&mayday_ap.lane, MAYDAY_COUNTER_LINES_LOST);
+        unlink_evidence(oldest);
+    }
+    return oldest;
+}
+
+/* NULL: every place is being read at this moment. */
+static mayday_ap_evidence_t *
+place_for(const request_rec *owner, apr_time_t owner_time)
+{
+    mayday_ap_evidence_t *e = table.free;
+    unsigned bucket = bucket_of(owner);
+
+    if (e != NULL) {
+        table.free = e->next;
+    } else {
+        e = steal_oldest();
+        if (e == NULL) {
+            return NULL;
+        }
+    }
+    e->owner = owner;
+    e->owner_time = owner_time;
+    e->time = apr_time_now();
+    e->line_count = e->attempt_count = e->text_len = 0;
+    e->next = atomic_load_explicit(&table.buckets[bucket], memory_order_relaxed);
+    atomic_store_explicit(&table.buckets[bucket], e, memory_order_relaxed);
+    return e;
+}
+
+mayday_ap_evidence_t *
+mayday_ap_log_take(const request_rec *first)
+{
+    mayday_ap_evidence_t *e;
+
+    /* Relaxed will do: what a request's lines wrote was handed over with the request. */
+    if (atomic_load_explicit(&table.buckets[bucket_of(first)], memory_order_relaxed) == NULL) {
+        return NULL;
+    }
+    pthread_mutex_lock(&table.mutex);
+    e = find(first, first->request_time);
+    if (e != NULL) {
+        unlink_evidence(e);
+    }
+    pthread_mutex_unlock(&table.mutex);
+    return e;
+}
+
+void
+mayday_ap_log_release(mayday_ap_evidence_t *evidence)
+{
+    pthread_mutex_lock(&table.mutex);
+    evidence->next = table.free;
+    table.free = evidence;
+    pthread_mutex_unlock(&table.mutex);
+}
+
+/* ---- peers ---- */
+
+/* The port that a URL of mod_proxy means where it names none. */
+static const char *
+default_port(mayday_slice_t scheme)
+{
+    static const struct {
+        mayday_slice_t scheme;
+        const char *port;
+    } ports[] = {
+        {{"http", 4}, "80"},  {{"https", 5}, "443"},  {{"ajp", 3}, "8009"},  {{"fcgi", 4}, "8000"},
+        {{"h2c", 3}, "80"},   {{"h2", 2}, "443"},     {{"scgi", 4}, "4000"}, {{"uwsgi", 5}, "3031"},
+        {{"ws", 2}, "80"},    {{"wss", 3}, "443"},
+    };
+
+    for (size_t i = 0; i < MAYDAY_COUNT(ports); i++) {
+        if (mayday_slice_ieq(ports[i].scheme, scheme)) {
+            return ports[i].port;
+        }
+    }
+    return NULL;
+}
+
+void
+mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
+{
+    const char *path, *scheme, *host, *at, *port;
+    size_t len;
+
+    if (r->filename == NULL || strncmp(r->filename, "proxy:", 6) != 0) {
+        return;
+    }
+    path = apr_table_get(r->notes, "uds_path");
+    if (path != NULL) {
+        mayday_buf_adds(peer, "unix:");
+        mayday_buf_adds(peer, path);
+        return;
+    }
+    scheme = r->filename + 6;
+    host = strstr(scheme, "://");
+    if (host == NULL) {
+        return;
+    }
+    port = default_port(mayday_slice(scheme, (size_t) (host - scheme)));
+    host += 3;
+    len = strcspn(host, "/?#");
+    at = memchr(host, '@', len);
+    if (at != NULL) {
+        len -= (size_t) (at + 1 - host);
+        host = at + 1;
+    }
+    mayday_buf_add(peer, mayday_slice(host, len));
+    /* an IPv6 address has colons of its own, behind which comes a bracket */
+    at = memrchr(host, ':', len);
+    if (port != NULL && (at == NULL || memchr(at, ']', len - (size_t) (at - host)) != NULL)) {
+        mayday_buf_addc(peer, ':');
+        mayday_buf_adds(peer, port);
+    }
+}
+
+/*
+ * The peer in "attempt to connect to 127.0.0.1:8001 (shop.internal:8001) failed"
+ * or "... to Unix domain socket /run/shop.sock (localhost:80) failed".
+ */
+static void
+peer_of_text(const char *text, mayday_buf_t *peer)
+{
+    const char *open = strrchr(text, '('), *path = strstr(text, "socket /");
+    size_t len;
+
+    if (open == NULL) {
+        return;
+    }
+    if (path != NULL && path < open) {
+        path += 7;
+        mayday_buf_adds(peer, "unix:");
+        mayday_buf_add(peer, mayday_slice(path, strcspn(path, " ")));
+        return;
+    }
+    len = strcspn(open + 1, ")");
+    if (memchr(open, ':', len) == NULL) {
+        /* before httpd 2.4.54 only the address in front has the port */
+        const char *end = open > text && open[-1] == ' ' ? open - 1 : open, *start = end;
+
+        while (start > text && start[-1] != ' ') {
+            start--;
+        }
+        mayday_buf_add(peer, mayday_slice(start, (size_t) (end - start)));
+    } else {
+        mayday_buf_add(peer, mayday_slice(open + 1, len));
+    }
+}
+
+/* ---- lines ---- */
+
+/* A peer was tried: a new attempt, or more about the last one. */
+static void
+add_attempt(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text, bool sub)
+{
+    char storage[MAYDAY_AP_PEER_SIZE];
+    mayday_buf_t peer;
+    mayday_ap_attempt_t *last =
+        e->attempt_count == 0 ? NULL : &e->attempts[e->attempt_count - 1];
+
+    mayday_buf_init(&peer, storage, sizeof(storage));
+    if (info->r == NULL) {
+        peer_of_text(text, &peer);
+    } else {
+        mayday_ap_peer(info->r, &peer);
+        if (last != NULL && (!last->confirmed || strcmp(last->peer, storage) == 0)) {
+            last->confirmed = true;
+            last->of_subrequest = sub;
+            return;
+        }
+    }
+    if (peer.len == 0 || e->attempt_count == MAYDAY_AP_ATTEMPTS_MAX) {
+        return;
+    }
+    last = &e->attempts[e->attempt_count++];
+    memcpy(last->peer, storage, peer.len + 1);
+    last->confirmed = info->r != NULL;
+    last->of_subrequest = sub;
+}
+
+/* What the text alone cannot tell: time-outs, and whether the header had gone out. */
+static mayday_kind_t
+refine(mayday_kind_t kind, const ap_errorlog_info *info)
+{
+    bool timed_out = APR_STATUS_IS_TIMEUP(info->status);
+
+    switch (kind) {
+    case MAYDAY_KIND_UPSTREAM_SEND_TIMEOUT:
+        return timed_out ? kind : MAYDAY_KIND_UPSTREAM_CLOSED;
+    case MAYDAY_KIND_UPSTREAM_CLOSED:
+    case MAYDAY_KIND_UPSTREAM_READ_TIMEOUT:
+        if (info->r != NULL && info->r->sent_bodyct) {
+            return MAYDAY_KIND_UPSTREAM_TRUNCATED;
+        }
+        return timed_out ? MAYDAY_KIND_UPSTREAM_READ_TIMEOUT : kind;
+    default:
+        return kind;
+    }
+}
+
+static mayday_kind_t
+classify(const ap_errorlog_info *info, mayday_slice_t text, int *error)
+{
+    if (APR_STATUS_IS_TIMEUP(info->status)) {
+        *error = ETIMEDOUT;
+    } else if (info->status > 0 && info->status < APR_OS_START_ERROR) {
+        *error = info->status;
+    }
+    return refine(mayday_cause_classify(MAYDAY_SERVER_HTTPD, text, error), info);
+}
+
+static void
+add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text)
+{
+    mayday_slice_t words = mayday_slice_str(text);
+    mayday_ap_line_t *line;
+    char message[120];
+    mayday_buf_t out;
+    size_t room = MAYDAY_AP_TEXT_SIZE - e->text_len;
+
+    if (e->line_count == MAYDAY_AP_LINES_MAX || room < 2) {
+        mayday_lane_count(&mayday_ap.lane, MAYDAY_COUNTER_LINES_LOST);
+        return;
+    }
+    line = &e->lines[e->line_count++];
+    line->level = (uint32_t) info->level;
+    line->time = e->line_count == 1 ? e->time : apr_time_now();
+    line->has_request = info->r != NULL;
+    line->of_subrequest = info->r != NULL && info->r->main != NULL;
+    line->error = 0;
+    line->kind = classify(info, words, &line->error);
+    line->offset = (uint16_t) e->text_len;
+
+    mayday_buf_init(&out, e->text + e->text_len, room < LINE_SIZE_MAX ? room : LINE_SIZE_MAX);
+    if (info->status != 0) {
+        mayday_buf_addf(&out, "(%d)%s: ", info->status,
+                        apr_strerror(info->status, message, sizeof(message)));
+    }
+    mayday_buf_add(&out, words);
+    line->len = (uint16_t) out.len;
+    e->text_len += (unsigned) out.len;
+
+    if (line->of_subrequest) {
+        /* the lines without a request just before were about the same thing */
+        for (mayday_ap_line_t *l = line; l-- > e->lines && !l->has_request;) {
+            l->of_subrequest = true;
+        }
+    }
+    if (line->kind != MAYDAY_KIND_NONE && line->kind != MAYDAY_KIND_LIMITED &&
+        line->kind != MAYDAY_KIND_UPSTREAM_UNAVAILABLE) {
+        add_attempt(e, info, text, line->of_subrequest);
+    }
+}
+
+void
+mayday_ap_error_log(const ap_errorlog_info *info, const char *text)
+{
+    mayday_ap_evidence_t *e;
+    const request_rec *owner;
+    apr_time_t owner_time;
+
+    if (info->level > APLOG_WARNING || info->level < 0 || !mayday_ap.serving || current.quiet) {
+        return;
+    }
+    if (info->r != NULL) {
+        owner = mayday_ap_first(info->r);
+        owner_time = owner->request_time;
+    } else {
+        owner = current.first;
+        owner_time = current.time;
+    }
+    /* a CGI's child, forked while another thread held the mutex, would wait for ever */
+    if (owner == NULL || getpid() != mayday_ap.pid) {
+        return;
+    }
+    pthread_mutex_lock(&table.mutex);
+    e = find(owner, owner_time);
+    if (e == NULL) {
+        e = place_for(owner, owner_time);
+    }
+    if (e != NULL) {
+        add_line(e, info, text);
+    }
+    pthread_mutex_unlock(&table.mutex);
+}

@@ -1,0 +1,273 @@
+/*
+ * The id of the event that a request may become and the trace that it belongs
+ * to; both shown to the configuration (environment, notes, expressions) and, in
+ * the modes that say so, handed to the upstream.
+ *
+ * Runs on the request path. A healthy request in the modes extract and ignore
+ * only passes by: ids are made when a failure is about to be answered, when an
+ * expression asks, or when the trace goes on to the upstream.
+ */
+#include "mod_mayday.h"
+
+#include "ap_expr.h"
+#include "apr_strings.h"
+
+/* Where the request's trace and id are, on the first request of a chain. */
+mayday_ap_ctx_t *
+mayday_ap_ctx(request_rec *first)
+{
+    mayday_ap_ctx_t *ctx = ap_get_module_config(first->request_config, &mayday_module);
+
+    if (ctx == NULL) {
+        ctx = apr_pcalloc(first->pool, sizeof(*ctx));
+        mayday_ids_next(&mayday_ap.ids, ctx->event_id);
+        ap_set_module_config(first->request_config, &mayday_module, ctx);
+    }
+    return ctx;
+}
+
+mayday_slice_t
+mayday_ap_eval(request_rec *r, const mayday_expr_t *expr)
+{
+    const char *error = NULL, *value;
+
+    mayday_ap_log_quiet(true);
+    value = ap_expr_str_exec(r, (const ap_expr_info_t *) expr, &error);
+    mayday_ap_log_quiet(false);
+    return mayday_slice_str(error == NULL ? value : NULL);
+}
+
+/* A trace id as configured: 32 hex digits, dashes (of a UUID) aside. */
+static bool
+trace_id_of(mayday_slice_t text, uint8_t id[16])
+{
+    char digits[32];
+    size_t len = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '-') {
+            continue;
+        }
+        if (len == sizeof(digits)) {
+            return false;
+        }
+        digits[len++] = text.data[i];
+    }
+    return mayday_unhex(id, 16, mayday_slice(digits, len)) == MAYDAY_OK;
+}
+
+const mayday_trace_t *
+mayday_ap_trace(request_rec *first, const mayday_place_t *place)
+{
+    mayday_ap_ctx_t *ctx = mayday_ap_ctx(first);
+    uint8_t id[16];
+
+    if (ctx->has_trace) {
+        return &ctx->trace;
+    }
+    ctx->has_trace = true;
+    if (place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_IGNORE) {
+        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
+    } else if (place->trace_id != NULL &&
+               trace_id_of(mayday_ap_eval(first, place->trace_id), id)) {
+        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
+        memcpy(ctx->trace.trace_id, id, sizeof(id));
+    } else {
+        const char *sentry = apr_table_get(first->headers_in, "sentry-trace");
+        const char *w3c = apr_table_get(first->headers_in, "traceparent");
+
+        mayday_trace_continue(&ctx->trace, &mayday_ap.ids, mayday_slice_str(sentry),
+                              mayday_slice_str(w3c));
+        if (ctx->trace.has_parent) {
+            ctx->baggage = apr_table_get(first->headers_in, "baggage");
+        }
+    }
+    return &ctx->trace;
+}
+
+/* ---- what the configuration can see ---- */
+
+static const char *
+value_event_id(request_rec *first, apr_pool_t *p)
+{
+    char *hex = apr_palloc(p, 33);
+
+    mayday_hex(hex, mayday_ap_ctx(first)->event_id, 16);
+    return hex;
+}
+
+static const char *
+value_trace_id(request_rec *first, apr_pool_t *p)
+{
+    char *hex = apr_palloc(p, 33);
+
+    mayday_hex(hex, mayday_ap_trace(first, mayday_ap_place(first))->trace_id, 16);
+    return hex;
+}
+
+static const char *
+value_sentry_trace(request_rec *first, apr_pool_t *p)
+{
+    char *text = apr_palloc(p, MAYDAY_SENTRY_TRACE_SIZE);
+
+    mayday_trace_header(mayday_ap_trace(first, mayday_ap_place(first)), text);
+    return text;
+}
+
+static const char *
+value_baggage(request_rec *first, apr_pool_t *p)
+{
+    mayday_buf_t text;
+
+    mayday_ap_trace(first, mayday_ap_place(first));
+    mayday_buf_init(&text, apr_palloc(p, MAYDAY_FIELD_MAX_BAGGAGE + 1),
+                    MAYDAY_FIELD_MAX_BAGGAGE + 1);
+    mayday_trace_baggage(mayday_slice_str(mayday_ap_ctx(first)->baggage), &text);
+    return text.data;
+}
+
+static const struct {
+    const char *name;
+    const char *(*value)(request_rec *first, apr_pool_t *p);
+} variables[] = {
+    {"MAYDAY_EVENT_ID", value_event_id},
+    {"MAYDAY_TRACE_ID", value_trace_id},
+    {"MAYDAY_SENTRY_TRACE", value_sentry_trace},
+    {"MAYDAY_BAGGAGE", value_baggage},
+};
+
+void
+mayday_ap_show(request_rec *r)
+{
+    request_rec *first = (request_rec *) mayday_ap_first(r);
+
+    for (size_t i = 0; i < MAYDAY_COUNT(variables); i++) {
+        const char *value = variables[i].value(first, first->pool);
+
+        if (*value != '\0') {
+            apr_table_setn(r->subprocess_env, variables[i].name, value);
+            apr_table_setn(r->notes, variables[i].name, value);
+        }
+    }
+    mayday_ap_ctx(first)->shown = true;
+}
+
+static const char *
+expr_value(ap_expr_eval_ctx_t *ctx, const void *data)
+{
+    size_t i = (size_t) (uintptr_t) data;
+    const mayday_place_t *place;
+
+    if (ctx->r == NULL || !mayday_ap.serving) {
+        return "";
+    }
+    place = mayday_ap_place(ctx->r);
+    return place->enabled
+               ? variables[i].value((request_rec *) mayday_ap_first(ctx->r), ctx->p)
+               : "";
+}
+
+int
+mayday_ap_expr_lookup(ap_expr_lookup_parms *parms)
+{
+    if (parms->type != AP_EXPR_FUNC_VAR) {
+        return DECLINED;
+    }
+    for (size_t i = 0; i < MAYDAY_COUNT(variables); i++) {
+        if (ap_cstr_casecmp(parms->name, variables[i].name) == 0) {
+            *parms->func = (const void *) expr_value;
+            *parms->data = (const void *) (uintptr_t) i;
+            return OK;
+        }
+    }
+    return DECLINED;
+}
+
+/* ---- hooks ---- */
+
+int
+mayday_ap_post_read_request(request_rec *r)
+{
+    if (!mayday_ap.serving) {
+        return DECLINED;
+    }
+    if (r->prev == NULL) {
+        mayday_ap_log_enter(r);
+    } else if (mayday_ap_is_failed(r->prev)) {
+        /* r is the ErrorDocument of a failure */
+        mayday_ap_show(r);
+    }
+    return DECLINED;
+}
+
+/* httpd is about to send its own page. */
+void
+mayday_ap_insert_error_filter(request_rec *r)
+{
+    if (mayday_ap.serving && r->main == NULL && mayday_ap_is_failed(r)) {
+        mayday_ap_show(r);
+    }
+}
+
+/* The members of a baggage header that are not Sentry's: those of another trace go. */
+static const char *
+foreign_baggage(apr_pool_t *p, const char *baggage)
+{
+    char *copy = apr_pstrdup(p, baggage), *out = apr_palloc(p, strlen(baggage) + 1), *end = out;
+    char *state = NULL;
+
+    for (char *member = apr_strtok(copy, ",", &state); member != NULL;
+         member = apr_strtok(NULL, ",", &state)) {
+        size_t len;
+
+        member += strspn(member, " \t");
+        len = strlen(member);
+        if (len == 0 || strncasecmp(member, "sentry-", 7) == 0) {
+            continue;
+        }
+        if (end != out) {
+            *end++ = ',';
+        }
+        memcpy(end, member, len);
+        end += len;
+    }
+    *end = '\0';
+    return out;
+}
+
+/* Before the proxy's handler builds the upstream's request. */
+int
+mayday_ap_fixups(request_rec *r)
+{
+    const mayday_place_t *place = mayday_ap_place(r);
+    request_rec *first;
+    const char *baggage;
+    mayday_ap_ctx_t *ctx;
+
+    if (!place->enabled || r->main != NULL || !mayday_ap.serving ||
+        (place->trace_mode != MAYDAY_TRACE_INJECT && place->trace_mode != MAYDAY_TRACE_PROPAGATE)) {
+        return DECLINED;
+    }
+    first = (request_rec *) mayday_ap_first(r);
+    mayday_ap_trace(first, place);
+    ctx = mayday_ap_ctx(first);
+    for (size_t i = 1; i < MAYDAY_COUNT(variables); i++) {
+        const char *value = variables[i].value(first, r->pool);
+
+        if (*value != '\0') {
+            apr_table_setn(r->subprocess_env, variables[i].name, value);
+        }
+    }
+    apr_table_setn(r->headers_in, "sentry-trace",
+                   apr_table_get(r->subprocess_env, "MAYDAY_SENTRY_TRACE"));
+    if (!ctx->trace.has_parent) {
+        /* what the caller sent belongs to a trace that ends here */
+        apr_table_unset(r->headers_in, "traceparent");
+        apr_table_unset(r->headers_in, "tracestate");
+        baggage = apr_table_get(r->headers_in, "baggage");
+        if (baggage != NULL) {
+            apr_table_setn(r->headers_in, "baggage", foreign_baggage(r->pool, baggage));
+        }
+    }
+    return DECLINED;
+}
