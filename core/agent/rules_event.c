@@ -254,14 +254,15 @@ event_fill(lua_State *L)
 /* ---- the hint ---- */
 
 static void
-set_seconds(lua_State *L, const char *name, int32_t ms)
+set_ms(lua_State *L, const char *name, int32_t ms)
 {
     if (ms >= 0) {
-        lua_pushnumber(L, ms / 1000.0);
+        lua_pushinteger(L, ms);
         lua_setfield(L, -2, name);
     }
 }
 
+/* As in event.contexts.mayday.attempts, but all of them. */
 static void
 push_attempts(lua_State *L, const mayday_record_view_t *view)
 {
@@ -274,11 +275,11 @@ push_attempts(lua_State *L, const mayday_record_view_t *view)
         lua_setfield(L, -2, "peer");
         if (a->timing.status > 0) {
             lua_pushinteger(L, a->timing.status);
-            lua_setfield(L, -2, "status");
+            lua_setfield(L, -2, "status_code");
         }
-        set_seconds(L, "connect_time", a->timing.connect_ms);
-        set_seconds(L, "header_time", a->timing.header_ms);
-        set_seconds(L, "response_time", a->timing.response_ms);
+        set_ms(L, "connect_ms", a->timing.connect_ms);
+        set_ms(L, "header_ms", a->timing.header_ms);
+        set_ms(L, "response_ms", a->timing.response_ms);
         lua_rawseti(L, -2, (int) i + 1);
     }
 }
