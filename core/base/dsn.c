@@ -80,7 +80,8 @@ take_host(mayday_dsn_t *dsn, mayday_slice_t *s)
 
     if (s->len > 0 && s->data[0] == '[') {
         len = 1;
-        while (len < s->len && (is_hex(s->data[len]) || s->data[len] == ':' || s->data[len] == '.')) {
+        while (len < s->len &&
+               (is_hex(s->data[len]) || s->data[len] == ':' || s->data[len] == '.')) {
             len++;
         }
         if (len < 4 || len == s->len || s->data[len] != ']') {

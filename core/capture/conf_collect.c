@@ -197,6 +197,21 @@ parse_part(const mayday_conf_call_t *call, part_t *part, bool is_first)
     return NULL;
 }
 
+/* Tables are big, so a part that adds no words shares the default one's. */
+static bool
+compile_or_share(const mayday_conf_call_t *call, part_t *part)
+{
+    const collect_t *defaults = (const collect_t *) call->instance->defaults.collect;
+
+    for (unsigned kind = 0; kind < WORDS_KINDS; kind++) {
+        if (part->words[kind].count > 0) {
+            return compile(call->host, part);
+        }
+    }
+    memcpy(part->redact, defaults->parts[PART_HEADERS]->redact, sizeof(part->redact));
+    return true;
+}
+
 static const char *
 set_part(const mayday_conf_call_t *call, collect_t *collect, unsigned index)
 {
@@ -215,7 +230,7 @@ set_part(const mayday_conf_call_t *call, collect_t *collect, unsigned index)
         return error;
     }
     collect->parts[index] = part;
-    return compile(call->host, part) ? NULL : mayday_conf_no_memory;
+    return compile_or_share(call, part) ? NULL : mayday_conf_no_memory;
 }
 
 static const char *
