@@ -17,6 +17,9 @@ APXS     ?= $(firstword $(shell command -v apxs2 apxs 2>/dev/null) apxs)
 SANITIZE ?=
 CC       ?= cc
 OPT      ?= -O2 -g
+# V=1 shows the commands.
+V        ?=
+Q        := $(if $(V),,@)
 
 LUA_DIR  ?= $(PREFIX)/share/mayday/lua
 
@@ -56,13 +59,15 @@ $(filter-out $(CAPTURE_OBJ),$(CORE_OBJ)): CFLAGS_PKG = $(PKG_CFLAGS)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(CFLAGS_ROOM) $(CFLAGS_PKG) -MMD -MP -c $< -o $@
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_ROOM) $(CFLAGS_PKG) -MMD -MP -c $< -o $@
 
 .PHONY: mayday
 mayday: $(BUILD)/mayday ## build the command (the agent is part of it)
 
 $(BUILD)/mayday: $(CORE_OBJ)
-	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
 # ---- nginx module ------------------------------------------------------------
 
@@ -90,7 +95,8 @@ apache: $(APACHE_MODULE) ## build the httpd module
 
 $(APACHE_MODULE): $(APACHE_OBJ) $(CAPTURE_OBJ) apache_module/exports.map
 	@mkdir -p $(@D)
-	$(CC) -shared $(LDFLAGS_ALL) $(LDFLAGS) -Wl,--version-script=apache_module/exports.map \
+	@echo "  LINK  $@"
+	$(Q)$(CC) -shared $(LDFLAGS_ALL) $(LDFLAGS) -Wl,--version-script=apache_module/exports.map \
 	    $(APACHE_OBJ) $(CAPTURE_OBJ) -o $@
 
 # ---- installation ------------------------------------------------------------
@@ -138,7 +144,8 @@ VENV     := $(BUILD)/venv
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP $< $(LIB_OBJ) $(LDFLAGS_ALL) $(PKG_LIBS) -lcmocka -lm -o $@
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP $< $(LIB_OBJ) $(LDFLAGS_ALL) $(PKG_LIBS) -lcmocka -lm -o $@
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## build and run the unit tests
@@ -174,7 +181,8 @@ bench: ## measure the budgets, print each beside its bound
 
 $(BUILD)/bench/%: tests/bench/%.c $(CAPTURE_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP $< $(CAPTURE_OBJ) $(LDFLAGS_ALL) -o $@
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP $< $(CAPTURE_OBJ) $(LDFLAGS_ALL) -o $@
 
 .PHONY: clean
 clean: ## remove what was built
