@@ -12,7 +12,7 @@ may_include() {
     local room=$1 allowed=$2 row
     while IFS= read -r row; do
         complain "$row is not allowed in $room"
-    done < <(grep -rnE '^#include "' "$room" --include='*.[ch]' |
+    done < <(grep -rnE '^#include "(core|ngx_module|apache_module)/' "$room" --include='*.[ch]' |
              grep -vE "#include \"($allowed)" )
 }
 formats='core/capture/[a-z_]*_format\.h|core/capture/[a-z_]*\.def|core/capture/supervise\.h|core/capture/settings\.h'
@@ -21,8 +21,8 @@ may_include core/capture 'core/base/|core/capture/'
 may_include core/event "core/base/|core/event/|$formats"
 may_include core/agent "core/base/|core/event/|core/agent/|$formats"
 may_include core/cli "core/base/|core/event/|core/agent/|core/cli/|$formats"
-may_include ngx_module 'core/base/|core/capture/|ngx_http_mayday'
-may_include apache_module 'core/base/|core/capture/|mod_mayday|mayday_ap_'
+may_include ngx_module 'core/base/|core/capture/|ngx_module/'
+may_include apache_module 'core/base/|core/capture/|apache_module/'
 
 # header, files that may include it
 library() {

@@ -450,6 +450,7 @@ Listen 127.0.0.1:{self.h2_port}
 Protocols h2c http/1.1
 ErrorLog {self.error_log}
 LogLevel {self.log_level}
+TypesConfig /dev/null
 DocumentRoot {self.htdocs}
 {"ScriptSock " + str(self.directory) + "/cgisock" if self.mpm == "event" else ""}
 <Directory />
