@@ -15,6 +15,9 @@ typedef enum {
     MAYDAY_KIND_NONE = MAYDAY_KIND_MAX
 } mayday_kind_t;
 
+/* The name of a kind, "none" for a number that is none. */
+const char *mayday_kind_name(mayday_kind_t kind);
+
 _Static_assert(MAYDAY_KIND_MAX < 32, "a set of kinds is a 32-bit mask");
 
 #endif

@@ -1,0 +1,80 @@
+/*
+ * What the pipeline's files share; nobody else includes this.
+ *
+ *   pipeline.c         the thread: batches, storing, upkeep
+ *   pipeline_record.c  one record's way from the lane into the batch
+ *   pipeline_lanes.c   what the lanes lost, and lanes whose owner has gone
+ */
+#ifndef MAYDAY_PIPELINE_PRIVATE_H
+#define MAYDAY_PIPELINE_PRIVATE_H
+
+#include <apr_thread_proc.h>
+#include <pthread.h>
+
+#include "core/agent/batch.h"
+#include "core/agent/pipeline.h"
+#include "core/agent/rules.h"
+
+#define MAYDAY_SETTINGS_CACHE 8
+
+/* Settings by hash, as records name them. */
+typedef struct {
+    mayday_settings_t *settings; /* NULL: free                          */
+    uint64_t used;               /* by the pipeline's counter of uses   */
+} mayday_cached_settings_t;
+
+struct mayday_pipeline {
+    const char *run_dir;
+    const char *lua_dir;
+    apr_pool_t *pool;
+    apr_thread_t *thread;
+
+    /* The thread's own. */
+    mayday_store_t *store;
+    mayday_lanes_t *lanes; /* numbers: any thread */
+    mayday_delivery_t *delivery;
+    mayday_batch_t *batch;
+    mayday_issues_t *issues;
+    mayday_rules_t *rules;
+    bool rules_failed; /* no rules in force though there should be some */
+    char rules_failure[600];
+    bool rules_observe;
+    mayday_settings_t *settings; /* that hold now; also in no cache     */
+    mayday_cached_settings_t cache[MAYDAY_SETTINGS_CACHE];
+    mayday_settings_t *retired[MAYDAY_SETTINGS_CACHE]; /* a batch may refer to them */
+    size_t retired_count;
+    uint64_t uses;
+    uint8_t missing[MAYDAY_HASH_BYTES]; /* settings that were not found lately */
+    uint64_t missing_until_us;
+    mayday_event_t event, scratch;
+    char segment[64];
+    uint64_t upkeep_us, trim_us; /* when they are due */
+    bool stored_since_trim;
+
+    /* Folding a lane is seen whole, see mayday_pipeline_numbers. */
+    pthread_mutex_t numbers_lock;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    mayday_current_t wanted;
+    bool reconfigure;
+    bool stopping, wait_for_owners, failed;
+    uint64_t stop_by_us; /* monotonic */
+    mayday_pipeline_info_t info;
+};
+
+/* The settings of that hash; never NULL. Valid until the batch is cleared. */
+const mayday_settings_t *mayday_pipeline_settings(mayday_pipeline_t *pipeline,
+                                                  const uint8_t hash[MAYDAY_HASH_BYTES]);
+
+/* ---- pipeline_record.c ---- */
+
+/* Everything that becomes of the record goes into the batch. */
+void mayday_pipeline_record(mayday_pipeline_t *pipeline, const mayday_lane_record_t *record);
+
+/* ---- pipeline_lanes.c ---- */
+
+/* Puts down, once, what living lanes lost, and folds dead ones into the store. */
+mayday_rc_t mayday_pipeline_lanes_upkeep(mayday_pipeline_t *pipeline);
+
+#endif

@@ -1,0 +1,175 @@
+/*
+ * One record: event, rules, issue, rate, batch. Runs in the pipeline's thread;
+ * all memory of the event is in its arena and gone at the end.
+ */
+#include <stdio.h>
+
+#include "core/agent/log.h"
+#include "core/agent/pipeline_private.h"
+
+typedef struct {
+    const mayday_settings_t *settings;
+    const mayday_record_view_t *view;
+    uint64_t destination;
+    mayday_kind_t kind;
+    char degraded[600]; /* why, for as long as the event is */
+} job_t;
+
+static void
+drop(mayday_pipeline_t *p, const job_t *job, const mayday_rules_result_t *result)
+{
+    char reason[sizeof(result->hook) + sizeof(result->reason) + 1];
+    bool last = strcmp(result->hook, "before_send") == 0;
+
+    snprintf(reason, sizeof(reason), "%s:%s", result->hook, result->reason);
+    mayday_batch_count(p->batch, "filtered", reason, 1);
+    mayday_batch_discard(p->batch, job->settings, job->destination,
+                         last ? "before_send" : "event_processor", 1);
+}
+
+static void
+degrade(mayday_pipeline_t *p, job_t *job, const char *error)
+{
+    snprintf(job->degraded, sizeof(job->degraded), "%s", error);
+    mayday_event_degrade(&p->event, job->degraded);
+    mayday_batch_count(p->batch, "rule_errors", "", 1);
+}
+
+/* Runs the rules on an event of their own and tells what they would have done. */
+static void
+observe(mayday_pipeline_t *p, const job_t *job)
+{
+    mayday_rules_result_t result;
+    char reason[sizeof(result.hook) + sizeof(result.reason) + 1];
+
+    if (p->rules == NULL) {
+        return;
+    }
+    mayday_event_init(&p->scratch, job->view, job->settings);
+    mayday_rules_run(p->rules, &p->scratch, &result);
+    switch (result.verdict) {
+    case MAYDAY_RULES_KEEP:
+        mayday_batch_count(p->batch, "observed", "kept", 1);
+        break;
+    case MAYDAY_RULES_DROP:
+        snprintf(reason, sizeof(reason), "%s:%s", result.hook, result.reason);
+        mayday_batch_count(p->batch, "observed", reason, 1);
+        break;
+    case MAYDAY_RULES_FAILED:
+        mayday_log(MAYDAY_LOG_WARN, "MD0131", "rules, observed only, failed: %s", result.error);
+        mayday_batch_count(p->batch, "observed", "error", 1);
+        break;
+    }
+}
+
+/* False: the event is dropped. */
+static bool
+apply_rules(mayday_pipeline_t *p, job_t *job)
+{
+    mayday_rules_result_t result;
+
+    if (p->rules_observe) {
+        observe(p, job);
+        return true;
+    }
+    if (p->rules_failed) {
+        degrade(p, job, p->rules_failure);
+        return true;
+    }
+    if (p->rules == NULL) {
+        return true;
+    }
+    mayday_rules_run(p->rules, &p->event, &result);
+    if (result.verdict == MAYDAY_RULES_DROP) {
+        drop(p, job, &result);
+        return false;
+    }
+    if (result.verdict == MAYDAY_RULES_FAILED) {
+        mayday_log(MAYDAY_LOG_ERROR, "MD0130",
+                   "rules failed, the event goes out without details: "
+                   "%s",
+                   result.error);
+        degrade(p, job, result.error);
+    }
+    return true;
+}
+
+static void
+let_out(mayday_pipeline_t *p, job_t *job, const mayday_issue_t *issue)
+{
+    char title_storage[MAYDAY_TITLE_SIZE], level[16], id[33];
+    mayday_slice_t level_text = mayday_event_part_text(&p->event, MAYDAY_PART_LEVEL);
+    mayday_store_event_t event;
+    mayday_buf_t title;
+    mayday_rc_t rc = MAYDAY_NO_MEMORY;
+
+    mayday_buf_init(&title, title_storage, sizeof(title_storage));
+    mayday_event_title(&p->event, &title);
+    mayday_event_id(&p->event, id);
+    snprintf(level, sizeof(level), "%.*s", (int) level_text.len, level_text.data);
+    memset(&event, 0, sizeof(event));
+    memcpy(event.issue, issue->hash, sizeof(event.issue));
+    event.event_id = mayday_slice_str(id);
+    event.time_us = mayday_view_u64(job->view, TIME_US);
+    event.kind = mayday_kind_name((mayday_kind_t) job->kind);
+    event.level = level;
+    event.status = (unsigned) mayday_view_u64(job->view, STATUS);
+    event.title = mayday_buf_slice(&title);
+    event.transaction = mayday_event_part_text(&p->event, MAYDAY_PART_TRANSACTION);
+    event.trace = mayday_event_trace(&p->event);
+    event.json = mayday_event_serialise(&p->event);
+    if (event.json.len > 0) {
+        rc = mayday_batch_event(p->batch, &event, job->settings, job->destination);
+    }
+    if (rc != MAYDAY_OK) {
+        mayday_log(MAYDAY_LOG_WARN, "MD0132", "event %s is lost: %s", id,
+                   rc == MAYDAY_FULL ? "it is too large" : "no memory");
+        mayday_batch_count(p->batch, "dropped", rc == MAYDAY_FULL ? "too_large" : "no_memory", 1);
+        mayday_batch_discard(p->batch, job->settings, job->destination, "internal_sdk_error", 1);
+    }
+}
+
+static void
+handle(mayday_pipeline_t *p, job_t *job)
+{
+    uint8_t hash[MAYDAY_ISSUE_HASH_BYTES];
+    mayday_issue_t *issue;
+    bool admitted;
+
+    mayday_event_init(&p->event, job->view, job->settings);
+    if (!apply_rules(p, job)) {
+        return;
+    }
+    mayday_event_issue(&p->event, hash);
+    issue = mayday_issues_get(p->issues, hash);
+    admitted = mayday_issue_admit(issue, &job->settings->issue_rate, mayday_clock_monotonic_us(),
+                                  &p->event.suppressed);
+    mayday_batch_seen(p->batch, issue, mayday_view_u64(job->view, TIME_US), !admitted);
+    if (admitted) {
+        let_out(p, job, issue);
+    } else {
+        mayday_batch_count(p->batch, "suppressed", "issue_rate", 1);
+        mayday_batch_discard(p->batch, job->settings, job->destination, "backpressure", 1);
+    }
+}
+
+void
+mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
+{
+    job_t job;
+
+    job.view = &record->view;
+    job.settings = mayday_pipeline_settings(p, record->settings);
+    job.destination = mayday_view_u64(job.view, DESTINATION);
+    job.kind = (mayday_kind_t) mayday_view_u64(job.view, KIND);
+    mayday_batch_position(p->batch, record);
+    if (record->lost > 0) {
+        mayday_log(MAYDAY_LOG_WARN, "MD0133", "%llu records in shared memory were unreadable",
+                   (unsigned long long) record->lost);
+        mayday_batch_count(p->batch, "dropped", "unreadable", record->lost);
+    }
+    mayday_batch_captured(p->batch, job.kind);
+    mayday_event_memory_begin();
+    handle(p, &job);
+    mayday_event_memory_end();
+}
