@@ -454,6 +454,10 @@ put_authority(output_t *out, mayday_slice_t text, size_t at)
             host = i;
         }
     }
+    /* "http://http://..." happens: the second one has an authority, too. */
+    if (end > at && text.data[end - 1] == ':' && end < text.len && text.data[end] == '/') {
+        end--;
+    }
     if (host > at) {
         put_filtered(out);
     }
