@@ -11,14 +11,12 @@
 #include "mod_mayday.h"
 
 #include "apr_strings.h"
-#include "apr_version.h"
 #include "http_protocol.h"
 #include "mod_ssl.h"
 
 #include "core/capture/record.h"
 
 static APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *ssl_value;
-static APR_OPTIONAL_FN_TYPE(ap_logio_get_last_bytes) *last_bytes;
 
 /* What is being captured. */
 typedef struct {
@@ -36,20 +34,20 @@ typedef struct {
 
 /* Values of expressions, all evaluated before the lane is locked. */
 typedef struct {
-    mayday_slice_t user[MAYDAY_USER_MAX];
-    char hashes[MAYDAY_USER_MAX][2 * MAYDAY_HASH_BYTES + 1];
-    size_t tag_count;
-    const mayday_tag_t *tags[MAYDAY_TAG_MAX];
-    mayday_slice_t tag_values[MAYDAY_TAG_MAX];
     mayday_slice_t environment, release, transaction;
     mayday_slice_t tls_protocol, tls_cipher;
+    mayday_slice_t user[MAYDAY_USER_MAX];
+    size_t tag_count;
+    /* from here on only what the above tells of is set */
+    char hashes[MAYDAY_USER_MAX][2 * MAYDAY_HASH_BYTES + 1];
+    const mayday_tag_t *tags[MAYDAY_TAG_MAX];
+    mayday_slice_t tag_values[MAYDAY_TAG_MAX];
 } values_t;
 
 void
 mayday_ap_optional_fn_retrieve(void)
 {
     ssl_value = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
-    last_bytes = APR_RETRIEVE_OPTIONAL_FN(ap_logio_get_last_bytes);
 }
 
 /* ---- the kind ---- */
@@ -77,8 +75,9 @@ look_at_proxy(failure_t *f)
     noted = apr_table_get(r->notes, "proxy-status");
     if (noted != NULL) {
         f->answered = atoi(noted);
-    } else if (!notes_status(r) && f->cause == NULL && r->status_line != NULL) {
-        f->answered = r->status; /* what FastCGI, uwsgi … said is only in the request */
+    } else if (!notes_status(r) && f->cause == NULL &&
+               r->status_line != ap_get_status_line(r->status)) {
+        f->answered = r->status; /* FastCGI, uwsgi …: not httpd's own words, so the upstream's */
     }
 }
 
@@ -115,7 +114,10 @@ kind_by_notes(const failure_t *f)
     case HTTP_GATEWAY_TIME_OUT:
         return MAYDAY_KIND_UPSTREAM_READ_TIMEOUT;
     default:
-        return MAYDAY_KIND_SERVER_INTERNAL;
+        /* mod_proxy_uwsgi logs nothing when no answer comes */
+        return strncasecmp(f->subject->filename, "proxy:uwsgi", 11) == 0
+                   ? MAYDAY_KIND_UPSTREAM_CLOSED
+                   : MAYDAY_KIND_SERVER_INTERNAL;
     }
 }
 
@@ -129,7 +131,10 @@ kind_of_failed_status(const failure_t *f)
         return MAYDAY_KIND_UPSTREAM_RESPONSE;
     }
     if (f->cause != NULL) {
-        return f->cause->kind;
+        /* the status can tell a time-out where the line cannot (SCGI) */
+        return f->cause->kind == MAYDAY_KIND_UPSTREAM_CLOSED && f->status == HTTP_GATEWAY_TIME_OUT
+                   ? MAYDAY_KIND_UPSTREAM_READ_TIMEOUT
+                   : f->cause->kind;
     }
     return f->proxied ? kind_by_notes(f) : MAYDAY_KIND_SERVER_INTERNAL;
 }
@@ -154,17 +159,24 @@ kind_of_good_status(const failure_t *f)
     return status < HTTP_BAD_REQUEST ? f->cause->kind : MAYDAY_KIND_NONE;
 }
 
+/* The first line that tells a kind; but a failed handshake first looks like a hang-up. */
 static const mayday_ap_line_t *
 find_cause(const mayday_ap_evidence_t *evidence)
 {
+    const mayday_ap_line_t *cause = NULL;
+
     for (unsigned i = 0; evidence != NULL && i < evidence->line_count; i++) {
         const mayday_ap_line_t *line = &evidence->lines[i];
 
-        if (line->kind != MAYDAY_KIND_NONE && !line->of_subrequest) {
-            return line;
+        if (line->kind == MAYDAY_KIND_NONE || line->of_subrequest) {
+            continue;
+        }
+        if (cause == NULL || (cause->kind == MAYDAY_KIND_UPSTREAM_CLOSED &&
+                              line->kind == MAYDAY_KIND_UPSTREAM_TLS)) {
+            cause = line;
         }
     }
-    return NULL;
+    return cause;
 }
 
 /* NONE: nothing failed. */
@@ -273,6 +285,7 @@ static void
 write_failure(mayday_record_t *record, const failure_t *f, const mayday_ap_ctx_t *ctx)
 {
     const request_rec *r = f->first;
+    const char *host = apr_table_get(r->headers_in, "Host");
     apr_time_t now = apr_time_now();
 
     mayday_record_u64(record, MAYDAY_FIELD_TIME_US, (uint64_t) now);
@@ -282,12 +295,12 @@ write_failure(mayday_record_t *record, const failure_t *f, const mayday_ap_ctx_t
     mayday_record_u64(record, MAYDAY_FIELD_DESTINATION, f->place->destination->index);
     mayday_record_u64(record, MAYDAY_FIELD_DURATION_US,
                       now > r->request_time ? (uint64_t) (now - r->request_time) : 0);
-    if (f->cause != NULL && f->cause->error != 0) {
+    if (f->cause != NULL && f->cause->error != 0 && f->kind != MAYDAY_KIND_UPSTREAM_INVALID) {
         mayday_record_u64(record, MAYDAY_FIELD_ERRNO, (uint64_t) f->cause->error);
     }
     mayday_record_text(record, METHOD, mayday_slice_str(r->method));
     mayday_record_text(record, SCHEME, mayday_slice_str(ap_http_scheme(r)));
-    mayday_record_text(record, HOST, mayday_slice_str(r->hostname));
+    mayday_record_text(record, HOST, mayday_slice_str(host != NULL ? host : r->hostname));
     write_target(record, f);
     mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
     mayday_record_text(record, VIRTUAL_HOST, mayday_slice_str(r->server->server_hostname));
@@ -295,26 +308,27 @@ write_failure(mayday_record_t *record, const failure_t *f, const mayday_ap_ctx_t
     mayday_record_text(record, LOCATION, mayday_slice_str(f->subject->handler));
 }
 
-/* The upstream as configured: the balancer, else scheme, host and port of the worker. */
+/* The upstream as configured: the balancer, else the worker without its path. */
 static void
 write_upstream(mayday_record_t *record, const failure_t *f)
 {
     const char *balancer = apr_table_get(f->subject->subprocess_env, "BALANCER_NAME");
-    const char *scheme = f->subject->filename + 6;
-    char storage[MAYDAY_FIELD_MAX_UPSTREAM + 1], peer_storage[MAYDAY_AP_PEER_SIZE];
-    mayday_buf_t upstream, peer;
+    char storage[MAYDAY_FIELD_MAX_UPSTREAM + 1];
+    mayday_slice_t scheme, authority;
+    mayday_buf_t upstream;
 
     mayday_buf_init(&upstream, storage, sizeof(storage));
     if (balancer != NULL) {
         mayday_buf_adds(&upstream, balancer);
-    } else {
-        mayday_buf_init(&peer, peer_storage, sizeof(peer_storage));
-        mayday_ap_peer(f->subject, &peer);
-        if (strncmp(peer_storage, "unix:", 5) != 0) {
-            mayday_buf_add(&upstream, mayday_slice(scheme, strcspn(scheme, ":")));
-            mayday_buf_adds(&upstream, "://");
-        }
-        mayday_buf_add(&upstream, mayday_buf_slice(&peer));
+    } else if (f->evidence != NULL && f->evidence->attempt_count > 0 &&
+               strncmp(f->evidence->attempts[0].peer, "unix:", 5) == 0) {
+        mayday_buf_adds(&upstream, f->evidence->attempts[0].peer);
+    } else if (apr_table_get(f->subject->notes, "uds_path") != NULL) {
+        mayday_ap_peer(f->subject, &upstream);
+    } else if (mayday_ap_backend(f->subject, &scheme, &authority)) {
+        mayday_buf_add(&upstream, scheme);
+        mayday_buf_adds(&upstream, "://");
+        mayday_buf_add(&upstream, authority);
     }
     mayday_record_text(record, UPSTREAM, mayday_buf_slice(&upstream));
 }
@@ -327,7 +341,7 @@ write_attempts(mayday_record_t *record, const failure_t *f)
         .connect_ms = -1, .header_ms = -1, .response_ms = -1, .bytes_received = -1};
     char storage[MAYDAY_AP_PEER_SIZE];
     mayday_buf_t peer;
-    unsigned count = f->evidence == NULL ? 0 : f->evidence->attempt_count;
+    unsigned count = f->evidence == NULL ? 0 : f->evidence->attempt_count, written = 0;
     bool answered = f->answered != 0;
 
     mayday_buf_init(&peer, storage, sizeof(storage));
@@ -344,8 +358,10 @@ write_attempts(mayday_record_t *record, const failure_t *f)
             answered = false;
         }
         mayday_record_attempt(record, &attempt, mayday_slice_str(a->peer));
+        written++;
     }
-    if (answered && peer.len > 0) {
+    /* where nobody was tried, the balancer's name stands in the peer's place */
+    if (peer.len > 0 && (answered || written == 0)) {
         attempt.status = f->answered;
         mayday_record_attempt(record, &attempt, mayday_buf_slice(&peer));
     }
@@ -449,8 +465,12 @@ write_values(mayday_record_t *record, const values_t *v)
 static void
 write_connection(mayday_record_t *record, const failure_t *f)
 {
-    conn_rec *c = f->first->connection;
+    const conn_rec *c = f->first->connection;
+    apr_off_t sent = 0;
 
+    for (const request_rec *r = f->first; r != NULL; r = r->next) {
+        sent += r->bytes_sent; /* of an ErrorDocument or what stood in for it */
+    }
     if (f->place->collect->user_info) {
         mayday_record_text(record, CLIENT_ADDRESS, mayday_slice_str(f->first->useragent_ip));
     }
@@ -458,10 +478,7 @@ write_connection(mayday_record_t *record, const failure_t *f)
         mayday_record_u64(record, MAYDAY_FIELD_REQUEST_BODY_BYTES,
                           (uint64_t) f->first->read_length);
     }
-    if (last_bytes != NULL) {
-        mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BYTES, (uint64_t) last_bytes(c));
-    }
-    mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BODY_BYTES, (uint64_t) f->last->bytes_sent);
+    mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BODY_BYTES, (uint64_t) sent);
     if (c->master != NULL) {
         /* a stream of HTTP/2: how many there were on the connection is not told */
         mayday_record_u64(record, MAYDAY_FIELD_CONNECTION, (uint64_t) c->master->id);
@@ -503,7 +520,7 @@ write_record(const failure_t *f)
     mayday_record_t record;
     values_t values;
 
-    memset(&values, 0, offsetof(values_t, tags));
+    memset(&values, 0, offsetof(values_t, hashes));
     evaluate(&values, f);
     if (mayday_lane_begin(&mayday_ap.lane, &record) != MAYDAY_OK) {
         return; /* counted */

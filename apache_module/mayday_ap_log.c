@@ -218,13 +218,39 @@ default_port(mayday_slice_t scheme)
     return NULL;
 }
 
-void
-mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
+bool
+mayday_ap_backend(const request_rec *r, mayday_slice_t *scheme, mayday_slice_t *authority)
 {
-    const char *path, *scheme, *host, *at, *port;
+    const char *url, *host, *at;
     size_t len;
 
     if (r->filename == NULL || strncmp(r->filename, "proxy:", 6) != 0) {
+        return false;
+    }
+    url = r->filename + 6;
+    host = strstr(url, "://");
+    if (host == NULL) {
+        return false;
+    }
+    *scheme = mayday_slice(url, (size_t) (host - url));
+    host += 3;
+    len = strcspn(host, "/?#");
+    at = memrchr(host, '@', len);
+    if (at != NULL) {
+        len -= (size_t) (at + 1 - host);
+        host = at + 1;
+    }
+    *authority = mayday_slice(host, len);
+    return true;
+}
+
+void
+mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
+{
+    mayday_slice_t scheme, authority;
+    const char *path, *port, *colon;
+
+    if (!mayday_ap_backend(r, &scheme, &authority)) {
         return;
     }
     path = apr_table_get(r->notes, "uds_path");
@@ -233,23 +259,13 @@ mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
         mayday_buf_adds(peer, path);
         return;
     }
-    scheme = r->filename + 6;
-    host = strstr(scheme, "://");
-    if (host == NULL) {
-        return;
-    }
-    port = default_port(mayday_slice(scheme, (size_t) (host - scheme)));
-    host += 3;
-    len = strcspn(host, "/?#");
-    at = memchr(host, '@', len);
-    if (at != NULL) {
-        len -= (size_t) (at + 1 - host);
-        host = at + 1;
-    }
-    mayday_buf_add(peer, mayday_slice(host, len));
+    mayday_buf_add(peer, authority);
+    port = default_port(scheme);
     /* an IPv6 address has colons of its own, behind which comes a bracket */
-    at = memrchr(host, ':', len);
-    if (port != NULL && (at == NULL || memchr(at, ']', len - (size_t) (at - host)) != NULL)) {
+    colon = memrchr(authority.data, ':', authority.len);
+    if (port != NULL &&
+        (colon == NULL ||
+         memchr(colon, ']', authority.len - (size_t) (colon - authority.data)) != NULL)) {
         mayday_buf_addc(peer, ':');
         mayday_buf_adds(peer, port);
     }
@@ -265,7 +281,7 @@ peer_of_text(const char *text, mayday_buf_t *peer)
     const char *open = strrchr(text, '('), *path = strstr(text, "socket /");
     size_t len;
 
-    if (open == NULL) {
+    if (open == NULL || strstr(text, "attempt to connect to ") == NULL) {
         return;
     }
     if (path != NULL && path < open) {
@@ -339,15 +355,13 @@ refine(mayday_kind_t kind, const ap_errorlog_info *info)
     }
 }
 
-static mayday_kind_t
-classify(const ap_errorlog_info *info, mayday_slice_t text, int *error)
+static int
+errno_of(apr_status_t status)
 {
-    if (APR_STATUS_IS_TIMEUP(info->status)) {
-        *error = ETIMEDOUT;
-    } else if (info->status > 0 && info->status < APR_OS_START_ERROR) {
-        *error = info->status;
+    if (APR_STATUS_IS_TIMEUP(status)) {
+        return ETIMEDOUT;
     }
-    return refine(mayday_cause_classify(MAYDAY_SERVER_HTTPD, text, error), info);
+    return status > 0 && status < APR_OS_START_ERROR ? status : 0;
 }
 
 static void
@@ -357,6 +371,7 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
     mayday_ap_line_t *line;
     char message[120];
     mayday_buf_t out;
+    int error; /* what the text quotes as one may come from outside: not kept */
     size_t room = MAYDAY_AP_TEXT_SIZE - e->text_len;
 
     if (e->line_count == MAYDAY_AP_LINES_MAX || room < 2) {
@@ -368,8 +383,8 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
     line->time = e->line_count == 1 ? e->time : apr_time_now();
     line->has_request = info->r != NULL;
     line->of_subrequest = info->r != NULL && info->r->main != NULL;
-    line->error = 0;
-    line->kind = classify(info, words, &line->error);
+    line->error = error = errno_of(info->status);
+    line->kind = refine(mayday_cause_classify(MAYDAY_SERVER_HTTPD, words, &error), info);
     line->offset = (uint16_t) e->text_len;
 
     mayday_buf_init(&out, e->text + e->text_len, room < LINE_SIZE_MAX ? room : LINE_SIZE_MAX);

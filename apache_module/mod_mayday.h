@@ -138,7 +138,10 @@ void mayday_ap_log_quiet(bool quiet);
 mayday_ap_evidence_t *mayday_ap_log_take(const request_rec *first);
 void mayday_ap_log_release(mayday_ap_evidence_t *evidence);
 
-/* The peer of a request in mod_proxy's hands, without credentials. */
+/* Scheme, and host[:port] without credentials, of a request in mod_proxy's hands. */
+bool mayday_ap_backend(const request_rec *r, mayday_slice_t *scheme, mayday_slice_t *authority);
+
+/* Its peer: host:port or unix:PATH; nothing if it is not in mod_proxy's hands. */
 void mayday_ap_peer(const request_rec *r, mayday_buf_t *peer);
 
 /* ---- mayday_ap_trace.c ---- */
