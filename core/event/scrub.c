@@ -137,7 +137,8 @@ word_end(mayday_slice_t text, size_t i)
 
 /*
  * The value that follows position i, the first byte behind "=" or ":". A value
- * in quotes ends at the same quote, or with the text where that was cut.
+ * in quotes ends at the same quote, written the same way (\" ends what \" began,
+ * a mere " does not end at \"), or with the text where that was cut.
  */
 static mayday_slice_t
 value_after(mayday_slice_t text, size_t i)
@@ -150,15 +151,16 @@ value_after(mayday_slice_t text, size_t i)
     while (i < text.len && is_space(text.data[i])) {
         i++;
     }
-    if (i + 1 < text.len && text.data[i] == '\\' && is_quote(text.data[i + 1])) {
-        i++;
-    }
+    bool escaped = i + 1 < text.len && text.data[i] == '\\' && is_quote(text.data[i + 1]);
+    i += escaped;
     if (i < text.len && is_quote(text.data[i])) {
         begin = i + 1;
         for (end = begin; end < text.len && text.data[end] != text.data[i]; end++) {
-        }
-        if (end > begin && end < text.len && text.data[end - 1] == '\\') {
-            end--;
+            bool backslash = text.data[end] == '\\' && end + 1 < text.len;
+            if (backslash && escaped && text.data[end + 1] == text.data[i]) {
+                break;
+            }
+            end += backslash && !escaped;
         }
         return mayday_slice(text.data + begin, end - begin);
     }
