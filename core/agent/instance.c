@@ -252,7 +252,8 @@ mayday_instance_lock(const char *run_dir)
         return rc;
     }
     len = snprintf(text, sizeof(text), "%ld\n", (long) getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t) len, 0) != len) {
+    if (fchmod(fd, 0644) != 0 || ftruncate(fd, 0) != 0 ||
+        pwrite(fd, text, (size_t) len, 0) != len) {
         /* the pid in it is for people; the lock is what counts */
         errno = 0;
     }

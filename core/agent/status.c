@@ -1,0 +1,315 @@
+/*
+ * What `mayday status` shows (document: status.h), from the lanes, the store and
+ * delivery. Runs in the API's threads; heap memory, for the answer's time.
+ */
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/agent/agent_private.h"
+#include "core/agent/status.h"
+
+typedef struct {
+    cJSON *counts; /* {NAME: {REASON: N}}, and those without reasons {NAME: N} */
+    uint64_t alive, dead, size, unread;
+} numbers_t;
+
+/* Counts that have reasons are always there, if only as {}. */
+static const char *const with_reasons[] = {"captured", "ignored",  "dropped",
+                                           "filtered", "observed", "suppressed"};
+static const char *const without_reasons[] = {"requests",  "sent",           "rule_errors",
+                                              "truncated", "log_lines_lost", "settings_missing"};
+
+static void
+add(cJSON *object, const char *name, uint64_t n)
+{
+    cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    if (item == NULL) {
+        cJSON_AddNumberToObject(object, name, (double) n);
+    } else if (cJSON_IsNumber(item)) {
+        cJSON_SetNumberValue(item, item->valuedouble + (double) n);
+    }
+}
+
+static void
+visit_count(void *ctx, const char *name, const char *reason, uint64_t n)
+{
+    numbers_t *numbers = ctx;
+    cJSON *group = cJSON_GetObjectItemCaseSensitive(numbers->counts, name);
+
+    if (cJSON_IsObject(group)) {
+        add(group, reason[0] == '\0' ? "other" : reason, n);
+    } else {
+        add(numbers->counts, name, n);
+    }
+}
+
+/* What a lane's end will put into the store stands in the lane until then. */
+static void
+visit_lane(void *ctx, const mayday_lane_info_t *info)
+{
+    numbers_t *numbers = ctx;
+
+    if (info->alive) {
+        numbers->alive++;
+    } else {
+        numbers->dead++;
+    }
+    numbers->size += info->size;
+    numbers->unread += info->unread_bytes;
+    visit_count(ctx, "requests", "", info->counters[MAYDAY_COUNTER_REQUESTS]);
+    visit_count(ctx, "truncated", "", info->counters[MAYDAY_COUNTER_TRUNCATED]);
+    visit_count(ctx, "log_lines_lost", "", info->counters[MAYDAY_COUNTER_LINES_LOST]);
+    if (info->counters[MAYDAY_COUNTER_DROPPED_NO_LANE] > 0) {
+        visit_count(ctx, "dropped", "no_lane", info->counters[MAYDAY_COUNTER_DROPPED_NO_LANE]);
+    }
+    for (unsigned kind = 0; kind < MAYDAY_KIND_MAX; kind++) {
+        if (info->ignored[kind] > 0) {
+            visit_count(ctx, "ignored", mayday_kind_name((mayday_kind_t) kind),
+                        info->ignored[kind]);
+        }
+    }
+}
+
+static cJSON *
+add_agent(cJSON *document, mayday_agent_t *agent, const mayday_pipeline_info_t *info)
+{
+    cJSON *object = cJSON_AddObjectToObject(document, "agent"), *rules;
+    char storage[1024], name[32];
+    struct passwd entry, *found = NULL;
+
+    cJSON_AddStringToObject(object, "version", MAYDAY_VERSION);
+    cJSON_AddNumberToObject(object, "pid", (double) getpid());
+    cJSON_AddNumberToObject(object, "started_us", (double) agent->started_us);
+    snprintf(name, sizeof(name), "%lu", (unsigned long) geteuid());
+    if (getpwuid_r(geteuid(), &entry, storage, sizeof(storage), &found) != 0) {
+        found = NULL;
+    }
+    cJSON_AddStringToObject(object, "user", found == NULL ? name : found->pw_name);
+    pthread_mutex_lock(&agent->lock);
+    cJSON_AddStringToObject(object, "server", agent->settings->server);
+    cJSON_AddStringToObject(object, "server_version", agent->settings->server_version);
+    cJSON_AddStringToObject(object, "identity", agent->settings->identity);
+    cJSON_AddStringToObject(object, "directory", agent->settings->directory);
+    pthread_mutex_unlock(&agent->lock);
+    cJSON_AddStringToObject(object, "run_directory", agent->run_dir);
+    rules = cJSON_AddObjectToObject(object, "rules");
+    cJSON_AddStringToObject(rules, "file", info->rules_file);
+    cJSON_AddStringToObject(rules, "mode", info->rules_observe ? "observe" : "enforce");
+    cJSON_AddNumberToObject(rules, "loaded_us", (double) info->rules_loaded_us);
+    cJSON_AddStringToObject(rules, "error", info->rules_error);
+    return object;
+}
+
+static void
+visit_delivery(void *ctx, const mayday_delivery_info_t *info)
+{
+    cJSON *list = ctx, *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "dsn", info->dsn);
+    cJSON_AddNumberToObject(object, "queued", (double) info->queued);
+    cJSON_AddNumberToObject(object, "sent", (double) info->sent);
+    cJSON_AddNumberToObject(object, "in_flight", (double) info->in_flight);
+    cJSON_AddNumberToObject(object, "last_sent_us", (double) info->last_sent_us);
+    cJSON_AddNumberToObject(object, "last_error_us", (double) info->last_error_us);
+    cJSON_AddStringToObject(object, "last_error", info->last_error);
+    cJSON_AddNumberToObject(object, "limited_until_us", (double) info->limited_until_us);
+    cJSON_AddNumberToObject(object, "retry_at_us", (double) info->retry_at_us);
+    cJSON_AddItemToArray(list, object);
+}
+
+static double
+number(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static const char *
+text(const cJSON *object, const char *name)
+{
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+
+    return s == NULL ? "" : s;
+}
+
+static void
+add_problem(cJSON *problems, const char *what, const char *detail)
+{
+    char problem[800];
+
+    snprintf(problem, sizeof(problem), "%s: %s", what, detail);
+    cJSON_AddItemToArray(problems, cJSON_CreateString(problem));
+}
+
+static void
+add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *delivery)
+{
+    cJSON *problems = cJSON_CreateArray();
+    const cJSON *dsn;
+
+    if (info->rules_error[0] != '\0') {
+        add_problem(problems, "the rules cannot be loaded", info->rules_error);
+    }
+    if (info->store_error[0] != '\0') {
+        add_problem(problems, "the store cannot be written", info->store_error);
+    }
+    cJSON_ArrayForEach(dsn, delivery)
+    {
+        if (number(dsn, "last_error_us") > number(dsn, "last_sent_us")) {
+            char what[320];
+            snprintf(what, sizeof(what), "delivery to %s fails", text(dsn, "dsn"));
+            add_problem(problems, what, text(dsn, "last_error"));
+        }
+    }
+    cJSON_AddBoolToObject(document, "healthy", cJSON_GetArraySize(problems) == 0);
+    cJSON_AddItemToObject(document, "problems", problems);
+}
+
+cJSON *
+mayday_status_document(mayday_agent_t *agent, mayday_store_t *store)
+{
+    cJSON *document = cJSON_CreateObject(), *delivery = cJSON_CreateArray(), *lanes, *queue;
+    const cJSON *dsn;
+    mayday_pipeline_info_t info;
+    numbers_t numbers = {.counts = cJSON_CreateObject()};
+    uint64_t no_slot = 0, lost = 0, queued = 0;
+
+    for (size_t i = 0; i < MAYDAY_COUNT(without_reasons); i++) {
+        add(numbers.counts, without_reasons[i], 0);
+    }
+    for (size_t i = 0; i < MAYDAY_COUNT(with_reasons); i++) {
+        cJSON_AddObjectToObject(numbers.counts, with_reasons[i]);
+    }
+    if (mayday_pipeline_numbers(agent->pipeline, store, visit_lane, visit_count, &numbers, &no_slot,
+                                &lost) != MAYDAY_OK) {
+        cJSON_Delete(document);
+        cJSON_Delete(delivery);
+        cJSON_Delete(numbers.counts);
+        return NULL;
+    }
+    mayday_pipeline_info(agent->pipeline, &info);
+    mayday_delivery_visit(agent->delivery, visit_delivery, delivery);
+    add_agent(document, agent, &info);
+    add_problems(document, &info, delivery);
+    lanes = cJSON_AddObjectToObject(document, "lanes");
+    cJSON_AddNumberToObject(lanes, "alive", (double) numbers.alive);
+    cJSON_AddNumberToObject(lanes, "dead", (double) numbers.dead);
+    cJSON_AddNumberToObject(lanes, "size", (double) numbers.size);
+    cJSON_AddNumberToObject(lanes, "unread_bytes", (double) numbers.unread);
+    cJSON_AddNumberToObject(lanes, "dropped_no_slot", (double) no_slot);
+    cJSON_AddNumberToObject(lanes, "lost_records", (double) lost);
+    cJSON_AddItemToObject(document, "counts", numbers.counts);
+    cJSON_ArrayForEach(dsn, delivery)
+    {
+        queued += (uint64_t) number(dsn, "queued");
+    }
+    queue = cJSON_AddObjectToObject(document, "queue");
+    cJSON_AddNumberToObject(queue, "events", (double) queued);
+    cJSON_AddItemToObject(document, "delivery", delivery);
+    return document;
+}
+
+/* ---- for Prometheus ---- */
+
+#define METRICS_SIZE (256u * 1024)
+
+static void
+add_label(mayday_buf_t *out, const char *value)
+{
+    for (; *value != '\0'; value++) {
+        if (*value == '"' || *value == '\\') {
+            mayday_buf_addc(out, '\\');
+        }
+        mayday_buf_addc(out, *value == '\n' ? ' ' : *value);
+    }
+}
+
+static void
+add_family(mayday_buf_t *out, const char *name, const char *type, const char *help)
+{
+    mayday_buf_addf(out, "# HELP mayday_%s %s\n# TYPE mayday_%s %s\n", name, help, name, type);
+}
+
+static void
+add_plain(mayday_buf_t *out, const char *name, const char *type, const char *help, double value)
+{
+    add_family(out, name, type, help);
+    mayday_buf_addf(out, "mayday_%s %.0f\n", name, value);
+}
+
+static void
+add_labelled(mayday_buf_t *out, const cJSON *counts, const char *group, const char *label,
+             const char *help)
+{
+    char name[64];
+    const cJSON *item;
+
+    snprintf(name, sizeof(name), "%s_total", group);
+    add_family(out, name, "counter", help);
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(counts, group))
+    {
+        mayday_buf_addf(out, "mayday_%s{%s=\"", name, label);
+        add_label(out, item->string);
+        mayday_buf_addf(out, "\"} %.0f\n", item->valuedouble);
+    }
+}
+
+static void
+add_per_dsn(mayday_buf_t *out, const cJSON *delivery, const char *key, const char *name,
+            const char *type, const char *help, double scale)
+{
+    const cJSON *dsn;
+
+    add_family(out, name, type, help);
+    cJSON_ArrayForEach(dsn, delivery)
+    {
+        mayday_buf_addf(out, "mayday_%s{dsn=\"", name);
+        add_label(out, text(dsn, "dsn"));
+        mayday_buf_addf(out, "\"} %.3f\n", number(dsn, key) * scale);
+    }
+}
+
+char *
+mayday_status_metrics(const cJSON *document)
+{
+    const cJSON *counts = cJSON_GetObjectItemCaseSensitive(document, "counts");
+    const cJSON *lanes = cJSON_GetObjectItemCaseSensitive(document, "lanes");
+    const cJSON *delivery = cJSON_GetObjectItemCaseSensitive(document, "delivery");
+    char *storage = malloc(METRICS_SIZE);
+    mayday_buf_t out;
+
+    if (storage == NULL) {
+        return NULL;
+    }
+    mayday_buf_init(&out, storage, METRICS_SIZE);
+    add_plain(&out, "healthy", "gauge", "1 if status shows no problem",
+              cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(document, "healthy")));
+    add_plain(&out, "requests_total", "counter", "requests that ended where mayday is on",
+              number(counts, "requests"));
+    add_plain(&out, "sent_total", "counter", "events sent", number(counts, "sent"));
+    add_plain(&out, "rule_errors_total", "counter", "events that went out without details",
+              number(counts, "rule_errors"));
+    add_labelled(&out, counts, "captured", "kind", "failures captured");
+    add_labelled(&out, counts, "ignored", "kind", "failures ignored by mayday_ignore");
+    add_labelled(&out, counts, "dropped", "reason", "failures or events that were lost");
+    add_labelled(&out, counts, "filtered", "reason", "events that rules dropped");
+    add_labelled(&out, counts, "observed", "reason", "what rules in observe mode would have done");
+    add_labelled(&out, counts, "suppressed", "reason", "events that were only counted");
+    add_plain(&out, "lanes_alive", "gauge", "processes that have a lane", number(lanes, "alive"));
+    add_plain(&out, "lanes_unread_bytes", "gauge", "bytes waiting in the lanes",
+              number(lanes, "unread_bytes"));
+    add_plain(&out, "dropped_no_slot_total", "counter", "failures of processes without a lane",
+              number(lanes, "dropped_no_slot"));
+    add_plain(&out, "lost_records_total", "counter", "records of dead lanes that were given up",
+              number(lanes, "lost_records"));
+    add_per_dsn(&out, delivery, "queued", "queue_events", "gauge", "events waiting to be sent", 1);
+    add_per_dsn(&out, delivery, "last_sent_us", "last_sent_timestamp_seconds", "gauge",
+                "when an event was last sent", 1e-6);
+    add_per_dsn(&out, delivery, "last_error_us", "last_error_timestamp_seconds", "gauge",
+                "when sending last failed", 1e-6);
+    return storage;
+}
