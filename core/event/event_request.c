@@ -116,8 +116,9 @@ static void
 add_url(mayday_event_t *event, cJSON *request)
 {
     const mayday_record_view_t *view = event->view;
-    mayday_slice_t scheme = mayday_view_text(view, SCHEME), host = mayday_view_text(view, HOST);
-    char storage[MAYDAY_FIELD_MAX_SCHEME + MAYDAY_FIELD_MAX_HOST + MAYDAY_FIELD_MAX_PATH + 4];
+    bool secure = mayday_slice_eq(mayday_view_text(view, SCHEME), MAYDAY_SLICE("https"));
+    mayday_slice_t host = mayday_view_text(view, HOST);
+    char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + MAYDAY_FIELD_MAX_PATH];
     mayday_utf8_info_t info;
     mayday_buf_t url;
 
@@ -125,8 +126,7 @@ add_url(mayday_event_t *event, cJSON *request)
         host = mayday_view_text(view, VIRTUAL_HOST);
     }
     mayday_buf_init(&url, storage, sizeof(storage));
-    mayday_buf_add(&url, scheme.len > 0 ? scheme : MAYDAY_SLICE("http"));
-    mayday_buf_adds(&url, "://");
+    mayday_buf_adds(&url, secure ? "https://" : "http://");
     mayday_buf_add(&url, host.len > 0 ? host : MAYDAY_SLICE("localhost"));
     mayday_buf_add(&url, mayday_view_text(view, PATH));
     cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX,
