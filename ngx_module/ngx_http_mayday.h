@@ -94,7 +94,7 @@ ngx_http_mayday_slice(ngx_str_t *s)
 
 /* module */
 ngx_int_t ngx_http_mayday_verify_slow(ngx_http_request_t *r);
-mayday_place_t *ngx_http_mayday_origin(ngx_http_request_t *r);
+void **ngx_http_mayday_origin(ngx_http_request_t *r);
 
 /* Whether this nginx's requests are what they are thought to be; says if not. */
 static ngx_inline ngx_int_t
@@ -105,19 +105,22 @@ ngx_http_mayday_verify(ngx_http_request_t *r)
 }
 
 /*
- * What holds for a request: the location it is in, or was in before an
+ * The location that answers for a request: the one it is in, or was in before an
  * error_page took it elsewhere. Verify first.
  */
+static ngx_inline void **
+ngx_http_mayday_loc_conf(ngx_http_request_t *r)
+{
+    return r->internal ? ngx_http_mayday_origin(r) : r->loc_conf;
+}
+
+/* What holds there. */
 static ngx_inline mayday_place_t *
 ngx_http_mayday_place(ngx_http_request_t *r)
 {
     ngx_http_mayday_loc_conf_t *mlcf;
 
-    if (r->internal) {
-        return ngx_http_mayday_origin(r);
-    }
-
-    mlcf = ngx_http_get_module_loc_conf(r, ngx_http_mayday_module);
+    mlcf = ngx_http_mayday_loc_conf(r)[ngx_http_mayday_module.ctx_index];
 
     return mlcf->place;
 }

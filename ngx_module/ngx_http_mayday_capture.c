@@ -133,7 +133,7 @@ ngx_http_mayday_record_request(ngx_http_request_t *r, mayday_place_t *place,
     ngx_http_core_srv_conf_t *cscf;
 
     c = r->connection;
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    clcf = ngx_http_mayday_loc_conf(r)[ngx_http_core_module.ctx_index];
     cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
 
     mayday_record_text(record, METHOD, ngx_http_mayday_method(r));
@@ -216,27 +216,66 @@ ngx_http_mayday_ms(ngx_msec_t ms)
 }
 
 
+/*
+ * The name of the upstream that failed: of the one as configured, or, where an
+ * error_page has since turned to another upstream, of the peer.
+ */
 static void
 ngx_http_mayday_record_upstream(ngx_http_request_t *r, mayday_record_t *record)
 {
     u_char text[MAYDAY_FIELD_MAX_UPSTREAM], *p;
     in_port_t port;
-    ngx_str_t *upstream;
+    ngx_str_t *name;
+    ngx_http_upstream_state_t *state, *last;
+
+    state = r->upstream_states ? ngx_http_mayday_failed_attempt(r) : NULL;
+
+    if (state != NULL) {
+        last = (ngx_http_upstream_state_t *) r->upstream_states->elts;
+        last += r->upstream_states->nelts;
+
+        while (++state < last) {
+            if (!ngx_http_mayday_is_attempt(state)) {
+                name = ngx_http_mayday_failed_attempt(r)->peer;
+
+                if (name != NULL) {
+                    mayday_record_text(record, UPSTREAM, ngx_http_mayday_slice(name));
+                }
+
+                return;
+            }
+        }
+    }
+
+    name = ngx_http_mayday_upstream(r, &port);
+
+    if (name == NULL) {
+        return;
+    }
+
+    if (port) {
+        p = ngx_snprintf(text, sizeof(text), "%V:%d", name, (int) port);
+
+    } else if (name->len && name->data[0] == '/') {
+        p = ngx_snprintf(text, sizeof(text), "unix:%V", name);
+
+    } else {
+        mayday_record_text(record, UPSTREAM, ngx_http_mayday_slice(name));
+        return;
+    }
+
+    mayday_record_text(record, UPSTREAM, mayday_slice(text, p - text));
+}
+
+
+/* A status stands in an attempt only if the peer answered one. */
+static void
+ngx_http_mayday_record_attempts(ngx_http_request_t *r, mayday_record_t *record,
+    ngx_uint_t status)
+{
     ngx_uint_t i;
     mayday_record_attempt_t attempt;
     ngx_http_upstream_state_t *state;
-
-    upstream = ngx_http_mayday_upstream(r, &port);
-
-    if (upstream != NULL) {
-        if (port) {
-            p = ngx_snprintf(text, sizeof(text), "%V:%d", upstream, (int) port);
-            mayday_record_text(record, UPSTREAM, mayday_slice(text, p - text));
-
-        } else {
-            mayday_record_text(record, UPSTREAM, ngx_http_mayday_slice(upstream));
-        }
-    }
 
     if (r->upstream_states == NULL) {
         return;
@@ -250,7 +289,10 @@ ngx_http_mayday_record_upstream(ngx_http_request_t *r, mayday_record_t *record)
             continue;
         }
 
-        attempt.status = state[i].header_time == (ngx_msec_t) -1 ? 0 : (int32_t) state[i].status;
+        /* What is not HTTP is taken for a 200 of HTTP/0.9, and no status is sent. */
+
+        attempt.status = status == 0 || state[i].header_time == (ngx_msec_t) -1
+                         ? 0 : (int32_t) state[i].status;
         attempt.connect_ms = ngx_http_mayday_ms(state[i].connect_time);
         attempt.header_ms = ngx_http_mayday_ms(state[i].header_time);
         attempt.response_ms = ngx_http_mayday_ms(state[i].response_time);
@@ -463,6 +505,7 @@ ngx_http_mayday_record(ngx_http_request_t *r, mayday_place_t *place,
     ngx_http_mayday_record_sizes(r, &record);
     ngx_http_mayday_record_request(r, place, &record);
     ngx_http_mayday_record_upstream(r, &record);
+    ngx_http_mayday_record_attempts(r, &record, failure->status);
     ngx_http_mayday_record_lines(place, &record, failure);
     ngx_http_mayday_record_trace(r, place, &record);
     ngx_http_mayday_record_place(r, place, &record);

@@ -167,7 +167,10 @@ ngx_http_mayday_told(ngx_http_mayday_failure_t *failure, ngx_flag_t first)
 
         if (kind != MAYDAY_KIND_NONE) {
             failure->cause = i;
-            failure->error = error;
+
+            /* A resolver's codes look like an errno, but are none. */
+            failure->error = kind == MAYDAY_KIND_UPSTREAM_DNS ? 0 : error;
+
             return kind;
         }
     }

@@ -412,16 +412,13 @@ ngx_http_mayday_verify_slow(ngx_http_request_t *r)
 }
 
 
-mayday_place_t *
+void **
 ngx_http_mayday_origin(ngx_http_request_t *r)
 {
-    void **loc_conf;
     ngx_http_variable_value_t *v;
-    ngx_http_mayday_loc_conf_t *mlcf;
     ngx_http_mayday_main_conf_t *mmcf;
 
     mmcf = ngx_http_get_module_main_conf(r, ngx_http_mayday_module);
-    loc_conf = r->loc_conf;
 
     if (mmcf->origin_index != NGX_ERROR) {
         v = &r->variables[mmcf->origin_index];
@@ -429,11 +426,9 @@ ngx_http_mayday_origin(ngx_http_request_t *r)
         /* valid: set by the rewrite handler once an error_page has moved the request. */
 
         if (v->valid && v->data != NULL) {
-            loc_conf = (void **) v->data;
+            return (void **) v->data;
         }
     }
 
-    mlcf = loc_conf[ngx_http_mayday_module.ctx_index];
-
-    return mlcf->place;
+    return r->loc_conf;
 }
