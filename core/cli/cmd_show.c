@@ -1,0 +1,423 @@
+/*
+ * mayday show: one event as a page. What a developer asks first comes first: what
+ * failed, which request, whose, which upstream, what the server's log says.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/agent/status.h"
+#include "core/cli/client.h"
+
+#define LABEL_COLUMNS 12u
+#define TIMEOUT_S 30u
+
+static const char help[] = "Shows one event in full. ID is what `mayday events` shows, or more of "
+                           "it: 4 to 32 hex digits.\n"
+                           "\n"
+                           "      --json           as JSON, as it is sent to Sentry\n"
+                           "  -d, --directory DIR  the instance\n\n"
+                           "Examples:\n"
+                           "  mayday show 3fa9c1d2\n"
+                           "  mayday show 3fa9c1d2 --json | jq .request.headers\n";
+
+/* ---- pieces ---- */
+
+static const cJSON *
+get(const cJSON *object, const char *key)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+/* A scalar as text from outside; false: it is none, nothing was printed. */
+static bool
+say_scalar(const mayday_term_t *term, mayday_style_t style, const cJSON *value)
+{
+    char text[40];
+
+    if (cJSON_IsString(value)) {
+        (void) mayday_term_text(term, style, mayday_slice_str(value->valuestring), 0);
+    } else if (cJSON_IsNumber(value)) {
+        snprintf(text, sizeof(text), "%.15g", value->valuedouble);
+        mayday_term_say(term, style, "%s", text);
+    } else if (cJSON_IsBool(value)) {
+        mayday_term_say(term, style, "%s", cJSON_IsTrue(value) ? "true" : "false");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void
+label(const mayday_term_t *term, const char *text)
+{
+    mayday_term_column(term, MAYDAY_STYLE_DIM, mayday_slice_str(text), LABEL_COLUMNS);
+}
+
+static void
+indent(const mayday_term_t *term)
+{
+    fprintf(term->out, "%*s", (int) LABEL_COLUMNS, "");
+}
+
+/* A line "label  text", if there is text. */
+static void
+line(const mayday_term_t *term, const char *name, const char *text)
+{
+    if (text[0] != '\0') {
+        label(term, name);
+        (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN, mayday_slice_str(text), 0);
+        fputc('\n', term->out);
+    }
+}
+
+/*
+ * "label  name value" and further ones below, aligned; of a list of pairs or of
+ * an object, whose members may be objects themselves ("data.key").
+ */
+typedef struct {
+    const mayday_term_t *term;
+    const char *name; /* of the section; NULL once it was printed */
+    unsigned columns;
+} section_t;
+
+static void
+section_line(section_t *section, const char *prefix, const char *key, const cJSON *value)
+{
+    const mayday_term_t *term = section->term;
+    unsigned used = 0;
+
+    if (!cJSON_IsString(value) && !cJSON_IsNumber(value) && !cJSON_IsBool(value)) {
+        return;
+    }
+    if (section->name != NULL) {
+        fputc('\n', term->out);
+        label(term, section->name);
+        section->name = NULL;
+    } else {
+        indent(term);
+    }
+    if (prefix[0] != '\0') {
+        used = mayday_term_text(term, MAYDAY_STYLE_ACCENT, mayday_slice_str(prefix), 0) + 1;
+        mayday_term_say(term, MAYDAY_STYLE_ACCENT, ".");
+    }
+    mayday_term_column(term, MAYDAY_STYLE_ACCENT, mayday_slice_str(key),
+                       section->columns > used ? section->columns - used : 0);
+    fputs("  ", term->out);
+    (void) say_scalar(term, MAYDAY_STYLE_PLAIN, value);
+    fputc('\n', term->out);
+}
+
+static unsigned
+key_columns(const mayday_term_t *term, const cJSON *list)
+{
+    const unsigned most = 24;
+    const cJSON *item;
+    unsigned widest = 0;
+
+    cJSON_ArrayForEach(item, list)
+    {
+        const char *key = cJSON_IsArray(list) ? cJSON_GetStringValue(item->child) : item->string;
+        unsigned width = key == NULL ? 0 : mayday_term_width(term, mayday_slice_str(key));
+
+        widest = width > widest ? width : widest;
+    }
+    return widest < most ? widest : most;
+}
+
+static void
+show_list(const mayday_term_t *term, const char *name, const cJSON *list)
+{
+    section_t section = {term, name, key_columns(term, list)};
+    const cJSON *item, *member;
+
+    cJSON_ArrayForEach(item, list)
+    {
+        if (cJSON_IsArray(list)) {
+            const char *key = cJSON_GetStringValue(item->child);
+
+            section_line(&section, "", key == NULL ? "" : key,
+                         item->child == NULL ? NULL : item->child->next);
+        } else if (cJSON_IsObject(item)) {
+            cJSON_ArrayForEach(member, item)
+            {
+                section_line(&section, item->string, member->string, member);
+            }
+        } else {
+            section_line(&section, "", item->string, item);
+        }
+    }
+}
+
+/* ---- the page ---- */
+
+/* Seconds since 1970 of "2026-11-22T14:03:22.123456Z"; 0: not one. */
+static uint64_t
+timestamp_us(const cJSON *timestamp)
+{
+    const char *text = cJSON_GetStringValue(timestamp);
+    struct tm tm = {0};
+    const char *rest;
+    double fraction;
+    time_t t;
+
+    if (cJSON_IsNumber(timestamp)) {
+        return timestamp->valuedouble > 0 && timestamp->valuedouble < 1e11
+                   ? (uint64_t) (timestamp->valuedouble * 1e6)
+                   : 0;
+    }
+    rest = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest == NULL || (t = timegm(&tm)) < 0) {
+        return 0;
+    }
+    fraction = rest[0] == '.' && isdigit((unsigned char) rest[1]) ? strtod(rest, NULL) : 0;
+    return (uint64_t) t * 1000000 + (uint64_t) (fraction * 1e6);
+}
+
+static void
+show_when(const mayday_term_t *term, const cJSON *event)
+{
+    uint64_t time_us = timestamp_us(get(event, "timestamp")), now_us = mayday_clock_us();
+    time_t t = (time_t) (time_us / 1000000);
+    struct tm tm;
+    char text[64], ago[48];
+
+    if (time_us == 0) {
+        return;
+    }
+    (void) localtime_r(&t, &tm);
+    (void) strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+    mayday_cli_duration(ago, sizeof(ago), time_us < now_us ? now_us - time_us : 0);
+    label(term, "when");
+    mayday_term_say(term, MAYDAY_STYLE_PLAIN, "%s.%03u", text, (unsigned) (time_us / 1000 % 1000));
+    (void) strftime(text, sizeof(text), "%Z", &tm);
+    mayday_term_say(term, MAYDAY_STYLE_DIM, " %s, %s ago\n", text, ago);
+}
+
+static void
+show_title(const mayday_term_t *term, const cJSON *event)
+{
+    const cJSON *values = get(get(event, "exception"), "values");
+    const cJSON *exception = cJSON_GetArrayItem(values, cJSON_GetArraySize(values) - 1);
+    const char *level = mayday_json_string(event, "level");
+    mayday_style_t style = mayday_cli_level_style(level);
+
+    mayday_term_say(term, MAYDAY_STYLE_BOLD, "\n");
+    if (exception != NULL) {
+        (void) mayday_term_text(term, style,
+                                mayday_slice_str(mayday_json_string(exception, "type")), 0);
+        fputs(": ", term->out);
+        (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
+                                mayday_slice_str(mayday_json_string(exception, "value")), 0);
+    } else {
+        (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
+                                mayday_slice_str(mayday_json_string(event, "transaction")), 0);
+    }
+    fputs("\n\n", term->out);
+    show_when(term, event);
+    label(term, "level");
+    (void) mayday_term_text(term, style, mayday_slice_str(level), 0);
+    fputc('\n', term->out);
+}
+
+static void
+show_request(const mayday_term_t *term, const cJSON *event)
+{
+    const cJSON *request = get(event, "request"), *contexts = get(event, "contexts");
+    const cJSON *mayday = get(contexts, "mayday"), *response = get(contexts, "response");
+    char text[32];
+
+    label(term, "request");
+    mayday_term_column(term, MAYDAY_STYLE_BOLD,
+                       mayday_slice_str(mayday_json_string(request, "method")), 0);
+    fputc(' ', term->out);
+    (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
+                            mayday_slice_str(mayday_json_string(request, "url")), 0);
+    mayday_term_say(term, MAYDAY_STYLE_PLAIN, " ");
+    (void) mayday_term_text(term, MAYDAY_STYLE_DIM,
+                            mayday_slice_str(mayday_json_string(mayday, "protocol")), 0);
+    fputc('\n', term->out);
+    label(term, "answer");
+    (void) say_scalar(term, MAYDAY_STYLE_BOLD, get(response, "status_code"));
+    if (cJSON_IsNumber(get(response, "body_size"))) {
+        mayday_cli_bytes(text, sizeof(text), mayday_json_number(response, "body_size"));
+        mayday_term_say(term, MAYDAY_STYLE_PLAIN, ", %s", text);
+    }
+    if (cJSON_IsNumber(get(mayday, "duration_ms"))) {
+        mayday_term_say(term, MAYDAY_STYLE_PLAIN, ", after %.3f s",
+                        mayday_json_number(mayday, "duration_ms") / 1000);
+    }
+    fputc('\n', term->out);
+    line(term, "transaction", mayday_json_string(event, "transaction"));
+    if (mayday_json_number(mayday, "suppressed") > 0) {
+        mayday_cli_number(text, sizeof(text), mayday_json_number(mayday, "suppressed"));
+        label(term, "with it");
+        mayday_term_say(term, MAYDAY_STYLE_WARNING, "%s more of this issue, counted only\n", text);
+    }
+}
+
+static void
+say_ms(const mayday_term_t *term, const cJSON *attempt, const char *key)
+{
+    const cJSON *ms = get(attempt, key);
+
+    if (cJSON_IsNumber(ms)) {
+        mayday_term_say(term, MAYDAY_STYLE_PLAIN, "%7.0f ms", ms->valuedouble);
+    } else {
+        fprintf(term->out, "%9s", "");
+        mayday_term_sign(term, MAYDAY_STYLE_DIM, MAYDAY_SIGN_NONE);
+    }
+}
+
+static void
+show_attempts(const mayday_term_t *term, const cJSON *mayday)
+{
+    const cJSON *attempts = get(mayday, "attempts"), *attempt;
+    unsigned columns = 4, width;
+
+    fputc('\n', term->out);
+    line(term, "upstream", mayday_json_string(mayday, "upstream"));
+    if (cJSON_GetArraySize(attempts) == 0) {
+        return;
+    }
+    cJSON_ArrayForEach(attempt, attempts)
+    {
+        width = mayday_term_width(term, mayday_slice_str(mayday_json_string(attempt, "peer")));
+        columns = width > columns ? width : columns;
+    }
+    columns = columns < 48 ? columns : 48;
+    label(term, "attempts");
+    mayday_term_column(term, MAYDAY_STYLE_DIM, MAYDAY_SLICE("peer"), columns);
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "  status     connect      header    response\n");
+    cJSON_ArrayForEach(attempt, attempts)
+    {
+        double status = mayday_json_number(attempt, "status_code");
+
+        indent(term);
+        mayday_term_column(term, MAYDAY_STYLE_PLAIN,
+                           mayday_slice_str(mayday_json_string(attempt, "peer")), columns);
+        if (status > 0) {
+            mayday_term_say(term, status < 500 ? MAYDAY_STYLE_GOOD : MAYDAY_STYLE_ERROR, "  %6.0f",
+                            status);
+        } else {
+            fprintf(term->out, "  %5s", "");
+            mayday_term_sign(term, MAYDAY_STYLE_DIM, MAYDAY_SIGN_NONE);
+        }
+        fputs("  ", term->out);
+        say_ms(term, attempt, "connect_ms");
+        fputs("  ", term->out);
+        say_ms(term, attempt, "header_ms");
+        fputs("  ", term->out);
+        say_ms(term, attempt, "response_ms");
+        fputc('\n', term->out);
+    }
+}
+
+static void
+show_log(const mayday_term_t *term, const cJSON *lines)
+{
+    const cJSON *item;
+    bool first = true;
+
+    cJSON_ArrayForEach(item, lines)
+    {
+        if (first) {
+            fputc('\n', term->out);
+            label(term, "log");
+        } else {
+            indent(term);
+        }
+        first = false;
+        (void) say_scalar(term, MAYDAY_STYLE_PLAIN, item);
+        fputc('\n', term->out);
+    }
+}
+
+static void
+show_rest(const mayday_term_t *term, const cJSON *event)
+{
+    const cJSON *request = get(event, "request"), *contexts = get(event, "contexts");
+    const cJSON *runtime = get(contexts, "runtime");
+
+    show_list(term, "user", get(event, "user"));
+    show_list(term, "query", get(request, "query_string"));
+    show_list(term, "headers", get(request, "headers"));
+    show_list(term, "cookies", get(request, "cookies"));
+    show_list(term, "sent back", get(get(contexts, "response"), "headers"));
+    show_list(term, "trace", get(contexts, "trace"));
+    show_list(term, "tags", get(event, "tags"));
+    show_list(term, "extra", get(event, "extra"));
+    fputc('\n', term->out);
+    label(term, "server");
+    (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
+                            mayday_slice_str(mayday_json_string(event, "server_name")), 0);
+    fputs(", ", term->out);
+    (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
+                            mayday_slice_str(mayday_json_string(runtime, "name")), 0);
+    fputc(' ', term->out);
+    (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
+                            mayday_slice_str(mayday_json_string(runtime, "version")), 0);
+    fputc('\n', term->out);
+    line(term, "location", mayday_json_string(get(contexts, "mayday"), "location"));
+    line(term, "environment", mayday_json_string(event, "environment"));
+    line(term, "release", mayday_json_string(event, "release"));
+    line(term, "event", mayday_json_string(event, "event_id"));
+}
+
+static void
+show_page(const mayday_term_t *term, const cJSON *event)
+{
+    const cJSON *mayday = get(get(event, "contexts"), "mayday");
+
+    show_title(term, event);
+    show_request(term, event);
+    show_attempts(term, mayday);
+    show_log(term, get(mayday, "log_lines"));
+    show_rest(term, event);
+}
+
+static void
+show_json(const mayday_term_t *term, const cJSON *event)
+{
+    char *text = cJSON_Print(event);
+
+    if (text != NULL) {
+        mayday_term_json(term, mayday_slice_str(text));
+        fputc('\n', term->out);
+        cJSON_free(text);
+    }
+}
+
+static int
+run(mayday_cli_t *cli)
+{
+    size_t len = strlen(cli->operand);
+    char path[96];
+    cJSON *event;
+    int exit_code;
+
+    if (len < 4 || len > 32 || strspn(cli->operand, "0123456789abcdefABCDEF") != len) {
+        return mayday_cli_usage(cli, "ID is 4 to 32 hex digits, as `mayday events` shows them");
+    }
+    snprintf(path, sizeof(path), MAYDAY_API_EVENTS "/%.32s", cli->operand);
+    event = mayday_client_json(cli, path, NULL, TIMEOUT_S, &exit_code);
+    if (event == NULL) {
+        return exit_code;
+    }
+    if (cli->json) {
+        show_json(&cli->term, event);
+    } else {
+        show_page(&cli->term, event);
+    }
+    cJSON_Delete(event);
+    return exit_code;
+}
+
+const mayday_command_t mayday_command_show = {
+    .name = "show",
+    .operand = "ID",
+    .options = "json",
+    .summary = "one event in full",
+    .help = help,
+    .run = run,
+};

@@ -1,0 +1,297 @@
+/*
+ * Finding the instance; see find.h.
+ *
+ * A run directory may be entered by all but listed by its owner only, so its
+ * socket is tried by name. Where mayday_socket says otherwise the settings tell,
+ * to those who may read them.
+ */
+#include "core/cli/find.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/agent/instance.h"
+#include "core/agent/status.h"
+#include "core/capture/supervise.h"
+
+#define INSTANCES_MAX 64
+
+typedef struct {
+    char run_dir[256];
+    char socket_path[MAYDAY_SOCKET_PATH_SIZE];
+    char why[512]; /* for one that does not answer, or "" */
+    bool answers;  /* also where it is known only that this user may not ask */
+} instance_t;
+
+typedef struct {
+    instance_t items[INSTANCES_MAX];
+    size_t count;
+} instances_t;
+
+/* "dir" or "dir/name"; false: too long, or empty. */
+static bool
+set_path(char *out, size_t size, const char *dir, const char *name)
+{
+    mayday_buf_t path;
+
+    mayday_buf_init(&path, out, size);
+    mayday_buf_adds(&path, dir);
+    if (name != NULL) {
+        mayday_buf_addc(&path, '/');
+        mayday_buf_adds(&path, name);
+    }
+    return path.len > 0 && !path.truncated;
+}
+
+/* The socket, as far as this user can know. */
+static void
+learn_socket(instance_t *instance)
+{
+    char text[256];
+    mayday_buf_t ignored;
+    mayday_current_t current;
+    mayday_settings_t *settings = NULL;
+
+    if (!set_path(instance->socket_path, sizeof(instance->socket_path), instance->run_dir,
+                  MAYDAY_SOCKET_NAME)) {
+        instance->socket_path[0] = '\0';
+    }
+    mayday_buf_init(&ignored, text, sizeof(text));
+    if (mayday_current_read(instance->run_dir, &current, &ignored) == MAYDAY_OK) {
+        settings = mayday_instance_settings(instance->run_dir, current.settings, &ignored);
+    }
+    if (settings != NULL && settings->socket_path[0] != '\0' &&
+        !set_path(instance->socket_path, sizeof(instance->socket_path), settings->socket_path,
+                  NULL)) {
+        instance->socket_path[0] = '\0';
+    }
+    mayday_settings_free(settings);
+}
+
+static void
+set_why(instance_t *instance, const char *what, const char *text, const char *detail)
+{
+    mayday_buf_t why;
+
+    mayday_buf_init(&why, instance->why, sizeof(instance->why));
+    mayday_buf_adds(&why, what);
+    mayday_buf_adds(&why, text);
+    if (detail != NULL) {
+        mayday_buf_addf(&why, " (%s)", detail);
+    }
+}
+
+/* Why its agent could not start, in its own words. */
+static void
+learn_status(instance_t *instance)
+{
+    char path[300], line[400] = "";
+    FILE *file = NULL;
+
+    if (set_path(path, sizeof(path), instance->run_dir, "agent.status")) {
+        file = fopen(path, "re");
+    }
+    if (file == NULL) {
+        return;
+    }
+    if (fgets(line, sizeof(line), file) != NULL) {
+        char *text = strchr(line, ' '); /* "CODE TEXT" */
+
+        line[strcspn(line, "\n")] = '\0';
+        if (text != NULL && strncmp(line, "0 ", 2) != 0) {
+            set_why(instance, "the agent could not start: ", text + 1, NULL);
+        }
+    }
+    fclose(file);
+}
+
+static void
+probe(instance_t *instance)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    learn_socket(instance);
+    memcpy(address.sun_path, instance->socket_path, sizeof(address.sun_path));
+    if (fd >= 0 &&
+        connect(fd, (const struct sockaddr *) (const void *) &address, sizeof(address)) == 0) {
+        instance->answers = true;
+    } else if (errno == EACCES || errno == EPERM || errno == EAGAIN) {
+        instance->answers = true; /* the client will say what is missing, or wait */
+    } else {
+        set_why(instance, "no agent answers at ", instance->socket_path, strerror(errno));
+        learn_status(instance);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static void
+add(instances_t *found, const char *run_dir)
+{
+    instance_t *instance = &found->items[found->count];
+    struct stat st;
+
+    if (found->count == INSTANCES_MAX || stat(run_dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        return;
+    }
+    *instance = (instance_t){0};
+    if (set_path(instance->run_dir, sizeof(instance->run_dir), run_dir, NULL)) {
+        found->count++;
+        probe(instance);
+    }
+}
+
+static void
+scan(instances_t *found)
+{
+    const char *xdg = getenv("XDG_RUNTIME_DIR");
+    char patterns[3][300] = {"/run/mayday/*", "", ""};
+
+    if (xdg != NULL && xdg[0] == '/') {
+        snprintf(patterns[1], sizeof(patterns[1]), "%.250s/mayday/*", xdg);
+    }
+    snprintf(patterns[2], sizeof(patterns[2]), "/dev/shm/mayday-%lu/*", (unsigned long) geteuid());
+    for (size_t i = 0; i < MAYDAY_COUNT(patterns); i++) {
+        glob_t names;
+
+        if (patterns[i][0] == '\0' || glob(patterns[i], 0, NULL, &names) != 0) {
+            continue;
+        }
+        for (size_t n = 0; n < names.gl_pathc; n++) {
+            add(found, names.gl_pathv[n]);
+        }
+        globfree(&names);
+    }
+}
+
+/* A state directory names its run directory; a run directory is taken as it is. */
+static void
+add_directory(instances_t *found, const char *directory)
+{
+    char path[300], absolute[PATH_MAX];
+    const uid_t users[] = {0, geteuid()};
+    mayday_slice_t state;
+
+    if (realpath(directory, absolute) == NULL) {
+        snprintf(absolute, sizeof(absolute), "%s", directory);
+    }
+    if (set_path(path, sizeof(path), absolute, "current") && access(path, F_OK) == 0) {
+        add(found, absolute);
+        return;
+    }
+    state = mayday_slice_str(directory);
+    while (state.len > 1 && state.data[state.len - 1] == '/') {
+        state.len--;
+    }
+    for (size_t i = 0; i < MAYDAY_COUNT(users) && found->count == 0; i++) {
+        mayday_buf_t run_dir;
+
+        mayday_buf_init(&run_dir, path, sizeof(path));
+        if (mayday_run_dir(&run_dir, state, users[i]) == MAYDAY_OK) {
+            add(found, path);
+        }
+    }
+}
+
+static int
+say_none(const mayday_cli_t *cli, const instances_t *found)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        char prefix[300];
+
+        snprintf(prefix, sizeof(prefix), "%s: ", found->items[i].run_dir);
+        mayday_cli_error_text(prefix, found->items[i].why);
+    }
+    if (found->count > 0) {
+        fputs("Is the server running, with \"mayday on\"? Its error log says why an agent does not "
+              "start.\n",
+              stderr);
+    } else if (cli->directory != NULL) {
+        mayday_cli_error_text("no instance uses the directory ", cli->directory);
+        fputs(
+            "Give what mayday_directory says, or the run directory (/run/mayday/...), and see that "
+            "the server runs.\n",
+            stderr);
+    } else {
+        mayday_cli_error("no instance found in /run/mayday, $XDG_RUNTIME_DIR/mayday or "
+                         "/dev/shm/mayday-%lu",
+                         (unsigned long) geteuid());
+        fputs("Is the server running, with \"mayday on\"? With mayday_socket elsewhere, add "
+              "--socket PATH.\n",
+              stderr);
+    }
+    return MAYDAY_EXIT_NO_AGENT;
+}
+
+static int
+say_several(const instances_t *found)
+{
+    mayday_cli_error("there are several instances; choose one with --directory:");
+    for (size_t i = 0; i < found->count; i++) {
+        if (found->items[i].answers) {
+            fprintf(stderr, "  --directory %s\n", found->items[i].run_dir);
+        }
+    }
+    return MAYDAY_EXIT_USAGE;
+}
+
+static int
+choose(mayday_cli_t *cli, const instances_t *found)
+{
+    const instance_t *chosen = NULL;
+    size_t answering = 0;
+
+    for (size_t i = 0; i < found->count; i++) {
+        if (found->items[i].answers) {
+            chosen = &found->items[i];
+            answering++;
+        }
+    }
+    if (chosen == NULL) {
+        return say_none(cli, found);
+    }
+    if (answering > 1) {
+        return say_several(found);
+    }
+    memcpy(cli->socket_path, chosen->socket_path, sizeof(cli->socket_path));
+    return MAYDAY_EXIT_OK;
+}
+
+int
+mayday_find_agent(mayday_cli_t *cli)
+{
+    instances_t *found;
+    int exit_code;
+
+    if (cli->socket_path[0] != '\0') {
+        return MAYDAY_EXIT_OK; /* found before */
+    }
+    if (cli->socket != NULL) {
+        if (!set_path(cli->socket_path, sizeof(cli->socket_path), cli->socket, NULL)) {
+            cli->socket_path[0] = '\0';
+            return mayday_cli_usage(cli, "the path of --socket is empty or too long");
+        }
+        return MAYDAY_EXIT_OK;
+    }
+    found = calloc(1, sizeof(*found));
+    if (found == NULL) {
+        mayday_cli_error("no memory");
+        return MAYDAY_EXIT_FAILED;
+    }
+    if (cli->directory != NULL) {
+        add_directory(found, cli->directory);
+    } else {
+        scan(found);
+    }
+    exit_code = choose(cli, found);
+    free(found);
+    return exit_code;
+}

@@ -1,0 +1,219 @@
+/*
+ * The `mayday` command: reads the options, finds the command, runs it. With
+ * `mayday agent` this program is the agent.
+ */
+#include <getopt.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <curl/curl.h>
+
+#include "core/agent/agent.h"
+#include "core/cli/cli.h"
+
+static const mayday_command_t *const commands[] = {
+    &mayday_command_status, &mayday_command_tail,       &mayday_command_events,
+    &mayday_command_show,   &mayday_command_send_event, &mayday_command_purge,
+};
+
+/* Every option: a new one is one line here, and its name in the commands that take it. */
+static const struct {
+    const char *name;
+    bool takes_value;
+    bool common; /* taken by all commands */
+    size_t offset;
+} options[] = {
+    {"directory", true, true, offsetof(mayday_cli_t, directory)},
+    {"socket", true, true, offsetof(mayday_cli_t, socket)},
+    {"format", true, false, offsetof(mayday_cli_t, format)},
+    {"json", false, false, offsetof(mayday_cli_t, json)},
+    {"kind", true, false, offsetof(mayday_cli_t, kind)},
+    {"issue", true, false, offsetof(mayday_cli_t, issue)},
+    {"limit", true, false, offsetof(mayday_cli_t, limit)},
+    {"since", true, false, offsetof(mayday_cli_t, since)},
+    {"user", true, false, offsetof(mayday_cli_t, user)},
+    {"before", true, false, offsetof(mayday_cli_t, before)},
+    {"all", false, false, offsetof(mayday_cli_t, all)},
+    {"yes", false, false, offsetof(mayday_cli_t, yes)},
+};
+
+enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_FIRST };
+
+static void
+help(FILE *out)
+{
+    fputs("mayday shows and manages what the web server on this host reported.\n\n"
+          "Usage: mayday COMMAND [OPTION ...]\n\n",
+          out);
+    for (size_t i = 0; i < MAYDAY_COUNT(commands); i++) {
+        char left[32];
+
+        snprintf(left, sizeof(left), "%s%s%s", commands[i]->name,
+                 commands[i]->operand == NULL ? "" : " ",
+                 commands[i]->operand == NULL ? "" : commands[i]->operand);
+        fprintf(out, "  %-18s %s\n", left, commands[i]->summary);
+    }
+    fputs(
+        "  agent              run the agent (done by the server)\n\n"
+        "  -d, --directory DIR  the instance: its mayday_directory or its run directory\n"
+        "      --socket PATH    the agent's socket, where mayday_socket put it elsewhere\n"
+        "  -h, --help           help, also for each command\n"
+        "      --version        the version\n\n"
+        "Without -d the instance is found by itself; where there are several, they are listed.\n"
+        "Exit status: 0 good; 1 failed or not found (status: degraded); 2 no agent, or misused.\n\n"
+        "Examples:\n"
+        "  mayday status                     is all well, and if not, what is wrong\n"
+        "  mayday tail                       failures as they happen\n"
+        "  mayday events --since 1h          the last hour's\n"
+        "  mayday show 3fa9c1d2              one of them in full\n"
+        "  mayday send-event                 does a test event arrive?\n",
+        out);
+}
+
+static void
+command_help(FILE *out, const mayday_command_t *command)
+{
+    fprintf(out, "Usage: mayday %s%s%s [OPTION ...]\n\n%s\n", command->name,
+            command->operand == NULL ? "" : " ", command->operand == NULL ? "" : command->operand,
+            command->help);
+}
+
+static const mayday_command_t *
+find_command(const char *name)
+{
+    for (size_t i = 0; i < MAYDAY_COUNT(commands); i++) {
+        if (strcmp(commands[i]->name, name) == 0) {
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+command_takes(const mayday_command_t *command, const char *option)
+{
+    const char *at = command->options;
+    size_t len = strlen(option);
+
+    while ((at = strstr(at, option)) != NULL) {
+        if ((at == command->options || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0')) {
+            return true;
+        }
+        at += len;
+    }
+    return false;
+}
+
+/* The value of an option, by its kind, at its place in cli. */
+static void
+set_option(mayday_cli_t *cli, size_t index, const char *value)
+{
+    void *field = (char *) cli + options[index].offset;
+
+    if (options[index].takes_value) {
+        *(const char **) field = value;
+    } else {
+        *(bool *) field = true;
+    }
+}
+
+/* Reads all options, wherever they stand. given: mask by index. -1: go on; else the exit code. */
+static int
+read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wants_help)
+{
+    struct option longs[MAYDAY_COUNT(options) + 3] = {{0}};
+    size_t n = 0;
+    int c;
+
+    for (; n < MAYDAY_COUNT(options); n++) {
+        longs[n].name = options[n].name;
+        longs[n].has_arg = options[n].takes_value ? required_argument : no_argument;
+        longs[n].val = OPTION_FIRST + (int) n;
+    }
+    longs[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
+    longs[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
+    while ((c = getopt_long(argc, argv, "d:h", longs, NULL)) != -1) {
+        if (c == 'd') {
+            c = OPTION_FIRST; /* the first of the table */
+        }
+        if (c == OPTION_HELP || c == 'h') {
+            *wants_help = true;
+        } else if (c == OPTION_VERSION) {
+            puts("mayday " MAYDAY_VERSION);
+            return MAYDAY_EXIT_OK;
+        } else if (c < OPTION_FIRST) {
+            fputs("See: mayday --help\n", stderr);
+            return MAYDAY_EXIT_USAGE;
+        } else {
+            set_option(cli, (size_t) (c - OPTION_FIRST), optarg);
+            *given |= 1u << (c - OPTION_FIRST);
+        }
+    }
+    return -1;
+}
+
+/* Refuses what the command does not take. */
+static int
+check(mayday_cli_t *cli, unsigned given, int operands)
+{
+    const mayday_command_t *command = cli->command;
+
+    for (size_t i = 0; i < MAYDAY_COUNT(options); i++) {
+        if ((given >> i & 1) != 0 && !options[i].common &&
+            !command_takes(command, options[i].name)) {
+            return mayday_cli_usage(cli, "there is no option --%s here", options[i].name);
+        }
+    }
+    if (operands > (command->operand == NULL ? 0 : 1)) {
+        return mayday_cli_usage(cli, "too many arguments");
+    }
+    if (operands == 0 && command->operand != NULL && command->operand[0] != '[') {
+        return mayday_cli_usage(cli, "%s is missing", command->operand);
+    }
+    return -1;
+}
+
+int
+main(int argc, char **argv)
+{
+    mayday_cli_t cli = {0};
+    unsigned given = 0;
+    bool wants_help = false;
+    int exit_code;
+
+    if (argc > 1 && strcmp(argv[1], "agent") == 0) {
+        return mayday_agent_main(argc - 1, argv + 1);
+    }
+    exit_code = read_options(&cli, argc, argv, &given, &wants_help);
+    if (exit_code >= 0) {
+        return exit_code;
+    }
+    if (optind == argc) {
+        help(wants_help ? stdout : stderr);
+        return wants_help ? MAYDAY_EXIT_OK : MAYDAY_EXIT_USAGE;
+    }
+    cli.command = find_command(argv[optind]);
+    if (cli.command == NULL) {
+        mayday_cli_error_text("there is no command ", argv[optind]);
+        fputs("See: mayday --help\n", stderr);
+        return MAYDAY_EXIT_USAGE;
+    }
+    if (wants_help) {
+        command_help(stdout, cli.command);
+        return MAYDAY_EXIT_OK;
+    }
+    exit_code = check(&cli, given, argc - optind - 1);
+    if (exit_code >= 0) {
+        return exit_code;
+    }
+    cli.operand = optind + 1 < argc ? argv[optind + 1] : NULL;
+    mayday_term_init(&cli.term, stdout);
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        mayday_cli_error("no memory");
+        return MAYDAY_EXIT_FAILED;
+    }
+    exit_code = cli.command->run(&cli);
+    curl_global_cleanup();
+    return fflush(stdout) == 0 ? exit_code : MAYDAY_EXIT_FAILED;
+}
