@@ -194,7 +194,7 @@ move_aside(mayday_store_t *store, const char *why)
     path_with(to, sizeof(to), store, MAYDAY_STORE_CORRUPT_INFIX, now);
     if (rename(store->path, to) != 0) {
         snprintf(store->error, sizeof(store->error),
-                 "it is corrupt (%s) and cannot be moved aside: %s", why, strerror(errno));
+                 "it is corrupt (%.120s) and cannot be moved aside: %s", why, strerror(errno));
         return MAYDAY_ERROR;
     }
     /* Only the last is kept: they hold events, and nothing else bounds them. */
