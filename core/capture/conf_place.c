@@ -370,8 +370,8 @@ mayday_set_trace_context(const mayday_conf_call_t *call)
         return NULL;
     }
     id = call->args[1];
-    if (!mayday_conf_strip(&id, "id=")) {
-        return mayday_conf_found(call, call->args[1], "id= and an expression");
+    if (mode == MAYDAY_TRACE_IGNORE || !mayday_conf_strip(&id, "id=")) {
+        return mayday_conf_found(call, call->args[1], "id= and an expression, not after ignore");
     }
     return mayday_conf_expr(call, call->args[1], id, false, &call->place->trace_id);
 }

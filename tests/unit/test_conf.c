@@ -68,6 +68,7 @@ test_directive_set__place_refused(void **state)
         {D(TRACE_CONTEXT), "on", "found \"on\", expected extract, inject, propagate or ignore"},
         {D(TRACE_CONTEXT), "inject $x", "found \"$x\", expected id="},
         {D(TRACE_CONTEXT), "inject id=$nope", "found \"id=$nope\""},
+        {D(TRACE_CONTEXT), "ignore id=$x", "not after ignore"},
     };
 
     (void) state;
