@@ -214,9 +214,10 @@ move_aside(mayday_store_t *store, const char *why)
 /* ---- opening ---- */
 
 static mayday_rc_t
-connect_file(mayday_store_t *store)
+connect_file(mayday_store_t *store, bool first)
 {
-    if (file_prepare(store) != MAYDAY_OK) {
+    /* Only the process's first: closing a descriptor of the file drops SQLite's fcntl locks. */
+    if (first && file_prepare(store) != MAYDAY_OK) {
         return MAYDAY_ERROR;
     }
     if (sqlite3_open_v2(store->path, &store->db,
@@ -328,7 +329,7 @@ static mayday_rc_t
 open_once(mayday_store_t *store, bool check)
 {
     store->corrupt = false;
-    if (connect_file(store) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
+    if (connect_file(store, check) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
         migrate(store) == MAYDAY_OK && (!check || check_file(store) == MAYDAY_OK)) {
         return MAYDAY_OK;
     }
