@@ -298,7 +298,7 @@ trim(mayday_pipeline_t *p, uint64_t now_us)
 
 /* ---- the thread ---- */
 
-/* Fills the batch. True: the lanes are read to their end. */
+/* Fills the batch. True: the lanes have no more for it. */
 static bool
 fill_batch(mayday_pipeline_t *p)
 {
@@ -327,8 +327,12 @@ fill_batch(mayday_pipeline_t *p)
 static bool
 work(mayday_pipeline_t *p, bool *drained)
 {
-    *drained = fill_batch(p);
+    bool end = fill_batch(p);
+
+    *drained = end && mayday_batch_is_empty(p->batch);
     if (mayday_batch_is_empty(p->batch)) {
+        /* what a predecessor stored but had no time to give back */
+        mayday_lanes_release(p->lanes);
         return true;
     }
     if (!store_batch(p)) {

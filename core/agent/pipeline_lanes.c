@@ -16,6 +16,7 @@
 #define DEAD_AT_ONCE 64u
 
 _Static_assert(MAYDAY_SLOT_COUNT_MAX < LOSSES_MARK, "the mark is no slot's");
+_Static_assert((MAYDAY_SLOT_COUNT_MAX | LOSSES_MARK) < MAYDAY_LANE_SEGMENT_SLOT, "nor a segment's");
 
 typedef struct {
     mayday_lane_info_t lanes[LANES_AT_ONCE];
@@ -130,7 +131,10 @@ put_down_losses(mayday_pipeline_t *p, const mayday_lane_info_t *lane)
     return rc;
 }
 
-/* Within a transaction: all that a lane counted, when it will count no more. */
+/*
+ * Within a transaction: all that a lane counted, when it will count no more. A
+ * segment that is done with comes as a lane, too (lane_reader.h).
+ */
 static mayday_rc_t
 fold(mayday_pipeline_t *p, const mayday_lane_info_t *lane)
 {
@@ -143,8 +147,13 @@ fold(mayday_pipeline_t *p, const mayday_lane_info_t *lane)
         {MAYDAY_COUNTER_TRUNCATED, "truncated", ""},
         {MAYDAY_COUNTER_LINES_LOST, "log_lines_lost", ""},
     };
-    mayday_rc_t rc = put_down_losses(p, lane);
+    bool is_segment = lane->key.slot == MAYDAY_LANE_SEGMENT_SLOT;
+    uint64_t lost = lane->records > lane->records_read ? lane->records - lane->records_read : 0;
+    mayday_rc_t rc = is_segment ? MAYDAY_OK : put_down_losses(p, lane);
 
+    if (rc == MAYDAY_OK) {
+        rc = put_down(p, is_segment ? "lane_taken" : "unreadable", "buffer_overflow", lost);
+    }
     for (size_t i = 0; i < MAYDAY_COUNT(plain) && rc == MAYDAY_OK; i++) {
         uint64_t n = lane->counters[plain[i].counter];
         if (n > 0) {

@@ -1,0 +1,398 @@
+/*
+ * The agent as a whole: records written by a child process through the capture
+ * side, read by a real agent process, looked at in the store. This program is
+ * the agent itself when it is started as "… agent …".
+ */
+#include "tests/unit/instance_fixture.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "core/agent/agent.h"
+#include "core/agent/store.h"
+#include "core/capture/record.h"
+
+#define DEADLINE_US UINT64_C(20000000)
+
+typedef struct {
+    uint64_t captured, filtered, suppressed, dropped, observed, rule_errors, requests, ignored;
+    size_t events;
+    char last_title[512];
+} seen_t;
+
+static void
+pause_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+/* ---- the serving process ---- */
+
+static void
+write_record(mayday_lane_t *lane, unsigned n, const char *path)
+{
+    mayday_record_t record;
+    uint8_t id[16] = {0};
+
+    memcpy(id, &n, sizeof(n));
+    id[15] = (uint8_t) getpid();
+    id[14] = (uint8_t) (getpid() >> 8);
+    mayday_lane_count(lane, MAYDAY_COUNTER_REQUESTS);
+    if (mayday_lane_begin(lane, &record) != MAYDAY_OK) {
+        return;
+    }
+    mayday_record_u64(&record, MAYDAY_FIELD_TIME_US, mayday_clock_us());
+    mayday_record_u64(&record, MAYDAY_FIELD_KIND, MAYDAY_KIND_UPSTREAM_READ_TIMEOUT);
+    mayday_record_u64(&record, MAYDAY_FIELD_STATUS, 504);
+    mayday_record_text(&record, EVENT_ID, mayday_slice(id, sizeof(id)));
+    mayday_record_u64(&record, MAYDAY_FIELD_DESTINATION, 1);
+    mayday_record_text(&record, METHOD, MAYDAY_SLICE("GET"));
+    mayday_record_text(&record, HOST, MAYDAY_SLICE("shop.example.com"));
+    mayday_record_text(&record, PATH, mayday_slice_str(path));
+    mayday_record_text(&record, UPSTREAM, MAYDAY_SLICE("shop_backend"));
+    mayday_lane_commit(&record);
+}
+
+/* Forks a server process that writes count records, slowly if pause_every. */
+static pid_t
+serve(fixture_t *f, unsigned count, unsigned pause_every, const char *path)
+{
+    static mayday_lane_t lane;
+    pid_t pid = fork();
+
+    if (pid != 0) {
+        return pid;
+    }
+    mayday_instance_after_fork(&f->supervisor, false);
+    mayday_lane_init(&lane, &f->supervisor.segment, f->supervisor.settings, false);
+    if (mayday_lane_claim(&lane) != MAYDAY_OK) {
+        _exit(1);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        write_record(&lane, i, path);
+        if (pause_every != 0 && i % pause_every == 0) {
+            pause_ms(1);
+        }
+    }
+    mayday_lane_count_ignored(&lane, MAYDAY_KIND_LIMITED);
+    mayday_lane_release(&lane);
+    _exit(0);
+}
+
+static void
+wait_for(pid_t pid)
+{
+    int status = -1;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* ---- the store ---- */
+
+static void
+visit_count(void *ctx, const char *name, const char *reason, uint64_t n)
+{
+    seen_t *seen = ctx;
+
+    (void) reason;
+    if (strcmp(name, "captured") == 0) {
+        seen->captured += n;
+    } else if (strcmp(name, "filtered") == 0) {
+        seen->filtered += n;
+    } else if (strcmp(name, "suppressed") == 0) {
+        seen->suppressed += n;
+    } else if (strcmp(name, "dropped") == 0) {
+        seen->dropped += n;
+    } else if (strcmp(name, "observed") == 0) {
+        seen->observed += n;
+    } else if (strcmp(name, "rule_errors") == 0) {
+        seen->rule_errors += n;
+    } else if (strcmp(name, "requests") == 0) {
+        seen->requests += n;
+    } else if (strcmp(name, "ignored") == 0) {
+        seen->ignored += n;
+    }
+}
+
+static void
+visit_row(void *ctx, const mayday_store_row_t *row)
+{
+    seen_t *seen = ctx;
+
+    seen->events++;
+    snprintf(seen->last_title, sizeof(seen->last_title), "%s", row->title);
+}
+
+static void
+look(fixture_t *f, seen_t *seen)
+{
+    char path[256], error[256];
+    mayday_store_query_t query = {.limit = 1000};
+    mayday_store_t *store;
+
+    memset(seen, 0, sizeof(*seen));
+    snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
+    if (access(path, R_OK) != 0) {
+        return;
+    }
+    store = mayday_store_new(path, error, sizeof(error));
+    if (store == NULL) {
+        return;
+    }
+    assert_int_equal(mayday_store_counts(store, visit_count, seen), MAYDAY_OK);
+    assert_int_equal(mayday_store_events(store, &query, visit_row, seen), MAYDAY_OK);
+    mayday_store_free(store);
+}
+
+/* Looks until so many were captured and their lanes folded. */
+static void
+look_for(fixture_t *f, seen_t *seen, uint64_t captured, uint64_t requests)
+{
+    uint64_t until = mayday_clock_monotonic_us() + DEADLINE_US;
+
+    do {
+        mayday_supervise(&f->supervisor, fixture_say, f);
+        look(f, seen);
+        if (seen->captured >= captured && seen->requests >= requests) {
+            break;
+        }
+        pause_ms(20);
+    } while (mayday_clock_monotonic_us() < until);
+    assert_int_equal(seen->captured, captured);
+    assert_int_equal(seen->requests, requests);
+}
+
+static int
+setup(void **state)
+{
+    static fixture_t fixture;
+    static char self[512];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    assert_true(len > 0);
+    self[len] = '\0';
+    fixture_init(&fixture);
+    fixture.instance.agent_path = mayday_slice_str(self);
+    *state = &fixture;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture_fini(*state);
+    return 0;
+}
+
+static void
+write_rules(fixture_t *f, const char *text)
+{
+    FILE *file = fopen(f->rules, "w");
+
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    f->instance.rules_file = mayday_slice_str(f->rules);
+}
+
+/* ---- tests ---- */
+
+static void
+test_pipeline__counts_every_record_once(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    mayday_supervise(&f->supervisor, fixture_say, f);
+    wait_for(serve(f, 500, 50, "/cart/7"));
+    look_for(f, &seen, 500, 500);
+    assert_int_equal(seen.suppressed + seen.events, 500);
+    assert_in_range(seen.events, 60, 70);
+    assert_int_equal(seen.ignored, 1);
+    assert_int_equal(seen.dropped, 0);
+    assert_string_equal(seen.last_title,
+                        "UpstreamReadTimeout: shop_backend did not answer in time");
+}
+
+static void
+test_pipeline__reads_what_was_written_before_it_lived(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 20, 0, "/a"));
+    wait_for(serve(f, 30, 0, "/b"));
+    look_for(f, &seen, 50, 50);
+    assert_int_equal(seen.events, 50);
+}
+
+static void
+test_pipeline__rule_drops_are_counted_and_leave_no_event(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "mayday.before_send(function(event, hint) return nil, 'noise' end)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 25, 0, "/a"));
+    look_for(f, &seen, 25, 25);
+    assert_int_equal(seen.filtered, 25);
+    assert_int_equal(seen.events, 0);
+}
+
+static void
+test_pipeline__observed_rules_change_nothing(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "mayday.before_send(function(event, hint) return nil, 'noise' end)\n");
+    f->instance.rules_mode = MAYDAY_RULES_OBSERVE;
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 25, 0, "/a"));
+    look_for(f, &seen, 25, 25);
+    assert_int_equal(seen.observed, 25);
+    assert_int_equal(seen.filtered, 0);
+    assert_int_equal(seen.events, 25);
+}
+
+static void
+test_pipeline__rules_that_cannot_be_loaded_degrade_events(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    write_rules(f, "this is no Lua");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 5, 0, "/a"));
+    look_for(f, &seen, 5, 5);
+    assert_int_equal(seen.rule_errors, 5);
+    assert_int_equal(seen.events, 5);
+}
+
+static void
+test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "mayday.before_send(function(event, hint) return nil, 'noise' end)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 5, 0, "/a"));
+    look_for(f, &seen, 5, 5);
+    write_rules(f, "this is no Lua");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    pause_ms(600);
+    wait_for(serve(f, 5, 0, "/a"));
+    look_for(f, &seen, 10, 10);
+    assert_int_equal(seen.filtered, 10);
+    assert_int_equal(seen.events, 0);
+}
+
+static void
+kill_agent(fixture_t *f)
+{
+    char path[300], text[32] = "";
+    FILE *file;
+    long pid;
+
+    snprintf(path, sizeof(path), "%s/agent.lock", f->supervisor.run_dir);
+    file = fopen(path, "r");
+    if (file == NULL) {
+        return;
+    }
+    if (mayday_agent_is_alive(&f->supervisor) && fgets(text, sizeof(text), file) != NULL) {
+        pid = strtol(text, NULL, 10);
+        if (pid > 1) {
+            kill((pid_t) pid, SIGKILL);
+        }
+    }
+    fclose(file);
+}
+
+static void
+test_pipeline__counts_are_exact_though_the_agent_is_killed_again_and_again(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+    pid_t children[3];
+
+    f->instance.issue_rate.events = 0;
+    f->instance.lane_size = 8 * 1024 * 1024;
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    for (unsigned i = 0; i < MAYDAY_COUNT(children); i++) {
+        children[i] = serve(f, 2000, 2, "/cart");
+    }
+    srand(1);
+    for (unsigned i = 0; i < 25; i++) {
+        mayday_supervise(&f->supervisor, fixture_say, f);
+        pause_ms(20 + rand() % 100);
+        kill_agent(f);
+        /* what is tested is the store, not the back-off */
+        f->supervisor.failures = 0;
+        f->supervisor.child = 0;
+    }
+    for (unsigned i = 0; i < MAYDAY_COUNT(children); i++) {
+        wait_for(children[i]);
+    }
+    look_for(f, &seen, 6000, 6000);
+    assert_int_equal(seen.dropped, 0);
+    assert_int_equal(seen.suppressed, 0);
+    assert_int_equal(seen.ignored, 3);
+}
+
+static void
+test_agent__ends_with_its_server(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t until = mayday_clock_monotonic_us() + DEADLINE_US, closed;
+    mayday_supervisor_t copy;
+
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    mayday_supervise(&f->supervisor, fixture_say, f);
+    while (!mayday_agent_is_alive(&f->supervisor) && mayday_clock_monotonic_us() < until) {
+        pause_ms(10);
+    }
+    assert_true(mayday_agent_is_alive(&f->supervisor));
+    copy = f->supervisor;
+    closed = mayday_clock_monotonic_us();
+    mayday_instance_close(&f->supervisor);
+    assert_false(mayday_agent_is_alive(&copy));
+    assert_true(mayday_clock_monotonic_us() - closed < 2000000);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_pipeline__counts_every_record_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__reads_what_was_written_before_it_lived,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__rule_drops_are_counted_and_leave_no_event,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__observed_rules_change_nothing, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__rules_that_cannot_be_loaded_degrade_events,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_pipeline__counts_are_exact_though_the_agent_is_killed_again_and_again, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(test_agent__ends_with_its_server, setup, teardown),
+    };
+
+    if (argc > 1 && strcmp(argv[1], "agent") == 0) {
+        return mayday_agent_main(argc - 1, argv + 1);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
