@@ -21,6 +21,7 @@
 #include "core/capture/supervise.h"
 
 #define INSTANCES_MAX 64
+#define SHOWN_MAX 5 /* of those that do not answer; old ones may lie about */
 
 typedef struct {
     char run_dir[256];
@@ -204,11 +205,14 @@ add_directory(instances_t *found, const char *directory)
 static int
 say_none(const mayday_cli_t *cli, const instances_t *found)
 {
-    for (size_t i = 0; i < found->count; i++) {
+    for (size_t i = 0; i < found->count && i < SHOWN_MAX; i++) {
         char prefix[300];
 
         snprintf(prefix, sizeof(prefix), "%s: ", found->items[i].run_dir);
         mayday_cli_error_text(prefix, found->items[i].why);
+    }
+    if (found->count > SHOWN_MAX) {
+        mayday_cli_error("and %zu more", found->count - SHOWN_MAX);
     }
     if (found->count > 0) {
         fputs("Is the server running, with \"mayday on\"? Its error log says why an agent does not "

@@ -210,7 +210,7 @@ mayday_term_json(const mayday_term_t *term, mayday_slice_t json)
 
         if (n == 0) {
             fputs("\\ufffd", term->out);
-        } else if (code == '\n' || (code < 0x7f && code >= 0x20) || !is_unsafe(code)) {
+        } else if (code == '\n' || code == '\t' || !is_unsafe(code)) { /* white space of JSON */
             fwrite(json.data, 1, n, term->out);
         } else if (code > 0xffff) {
             fprintf(term->out, "\\u%04x\\u%04x", (unsigned) (0xd800 + ((code - 0x10000) >> 10)),

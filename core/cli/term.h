@@ -54,7 +54,7 @@ unsigned mayday_term_text(const mayday_term_t *term, mayday_style_t style, mayda
 void mayday_term_column(const mayday_term_t *term, mayday_style_t style, mayday_slice_t text,
                         unsigned columns);
 
-/* Prints a JSON text from the agent so that it stays the same JSON. */
+/* Prints valid JSON so that it stays the same JSON. */
 void mayday_term_json(const mayday_term_t *term, mayday_slice_t json);
 
 /* Prints lines of plain text from the agent, line ends kept. */
