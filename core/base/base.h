@@ -19,15 +19,15 @@
  */
 typedef enum {
     MAYDAY_OK = 0,
-    MAYDAY_ERROR,      /* the system refused; errno says why            */
-    MAYDAY_INVALID,    /* the input is not what it should be            */
-    MAYDAY_FULL,       /* no room; nothing was changed                  */
-    MAYDAY_TRUNCATED,  /* done, but cut to the limit                    */
-    MAYDAY_NOT_FOUND,
-    MAYDAY_END,        /* nothing more to read                          */
-    MAYDAY_BUSY,       /* somebody else holds it; try again later       */
-    MAYDAY_NO_MEMORY,
-    MAYDAY_DENIED      /* refused by policy or by the other side        */
+    MAYDAY_ERROR,     /* the system refused; errno says why */
+    MAYDAY_INVALID,   /* the input is not what it should be */
+    MAYDAY_FULL,      /* no room; nothing was changed */
+    MAYDAY_TRUNCATED, /* done, but cut to the limit */
+    MAYDAY_NOT_FOUND, /* there is no such thing */
+    MAYDAY_END,       /* nothing more to read */
+    MAYDAY_BUSY,      /* somebody else holds it; try again later */
+    MAYDAY_NO_MEMORY, /* the caller's allocator gave none */
+    MAYDAY_DENIED     /* refused by policy or by the other side */
 } mayday_rc_t;
 
 #if defined(__GNUC__)
@@ -74,8 +74,7 @@ mayday_slice_eq(mayday_slice_t a, mayday_slice_t b)
 static inline bool
 mayday_slice_starts(mayday_slice_t s, mayday_slice_t prefix)
 {
-    return s.len >= prefix.len &&
-           (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
 /* ASCII only, whatever the locale. */

@@ -20,7 +20,7 @@ typedef struct {
     mayday_slice_t host;       /* with the brackets of an IPv6 address       */
     uint16_t port;             /* 80 or 443 where none was written           */
     bool port_given;
-    mayday_slice_t path;       /* "" or "/a/b", no slash at the end          */
+    mayday_slice_t path; /* "" or "/a/b", no slash at the end          */
     mayday_slice_t project_id;
 } mayday_dsn_t;
 

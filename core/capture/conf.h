@@ -15,7 +15,8 @@
 #include "core/capture/redact.h"
 
 typedef enum {
-#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax, summary) \
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
     MAYDAY_DIRECTIVE_##id,
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE
@@ -134,8 +135,8 @@ typedef enum { MAYDAY_RULES_ENFORCE, MAYDAY_RULES_OBSERVE } mayday_rules_mode_t;
 
 /* Once per server instance. All strings end with NUL; empty: not given. */
 typedef struct {
-    uint64_t set; /* mask of the directives given             */
-    bool any_enabled; /* some place has `mayday on`           */
+    uint64_t set;     /* mask of the directives given */
+    bool any_enabled; /* some place has `mayday on`   */
     mayday_server_t server;
     const char *server_version; /* "nginx/1.22.1", "Apache/2.4.71"; the shim's */
     const char *identity;       /* the main configuration file; the shim's     */
@@ -158,10 +159,10 @@ typedef struct {
     mayday_slice_t socket_group;
     unsigned socket_mode;
     bool debug;
-    mayday_slice_t environment; /* of the starting shell, or "production"   */
-    mayday_slice_t release;     /* of the starting shell, or ""             */
-    mayday_destination_t *destinations; /* index order; [0] is store only   */
-    mayday_place_t defaults;            /* what a place starts from         */
+    mayday_slice_t environment;         /* of the starting shell, or "production" */
+    mayday_slice_t release;             /* of the starting shell, or ""           */
+    mayday_destination_t *destinations; /* index order; [0] is store only         */
+    mayday_place_t defaults;            /* what a place starts from               */
 } mayday_instance_t;
 
 /*

@@ -41,9 +41,9 @@ mayday_conf_found(const mayday_conf_call_t *call, mayday_slice_t found, const ch
     mayday_buf_init(&message, storage, sizeof(storage));
     mayday_buf_adds(&message, "found \"");
     for (size_t i = 0; i < len; i++) {
-        bool is_visible = mayday_conf_is_text(mayday_slice(found.data + i, 1));
+        mayday_slice_t byte = mayday_slice(found.data + i, 1);
 
-        mayday_buf_addc(&message, is_visible ? found.data[i] : '?');
+        mayday_buf_add(&message, mayday_conf_is_text(byte) ? byte : MAYDAY_SLICE("?"));
     }
     mayday_buf_adds(&message, len < found.len ? "...\", expected " : "\", expected ");
     mayday_buf_adds(&message, rest);

@@ -20,7 +20,8 @@ typedef struct {
 
 /* Setters: NULL, or a message as mayday_directive_set returns it. */
 typedef const char *(*mayday_set_pt)(const mayday_conf_call_t *call);
-#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax, summary) \
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
     const char *mayday_set_##parser(const mayday_conf_call_t *call);
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE

@@ -51,12 +51,12 @@ static const mayday_slice_t personal_terms[] = {
 
 typedef struct {
     mayday_redact_t *redact;
-    uint32_t width;  /* classes */
+    size_t width;    /* classes */
     uint32_t *table; /* numbers of rows, 0 for none                              */
     uint32_t *fail;  /* the row of the longest proper suffix that is in the trie */
     uint32_t *queue; /* rows, breadth first */
     bool *accepts;
-    uint32_t rows;
+    size_t rows;
 } builder_t;
 
 typedef void (*each_term_pt)(builder_t *b, mayday_slice_t term);
@@ -81,7 +81,7 @@ add_classes(builder_t *b, mayday_slice_t term)
             r->classes[byte] = (uint8_t) b->width++;
         }
     }
-    b->rows += (uint32_t) term.len;
+    b->rows += term.len;
 }
 
 static void
@@ -94,7 +94,7 @@ add_term(builder_t *b, mayday_slice_t term)
         uint32_t *next = &b->table[row * b->width + r->classes[lower(term.data[i])]];
 
         if (*next == 0) {
-            *next = b->rows++;
+            *next = (uint32_t) b->rows++;
         }
         row = *next;
     }
@@ -105,15 +105,14 @@ add_term(builder_t *b, mayday_slice_t term)
 static void
 link_rows(builder_t *b)
 {
-    uint32_t width = b->width;
-    size_t head = 0, tail = 0;
+    size_t width = b->width, head = 0, tail = 0;
 
     b->fail[ROOT] = ROOT;
     b->queue[tail++] = ROOT;
     while (head < tail) {
         uint32_t row = b->queue[head++];
 
-        for (uint32_t class = 0; class < width; class ++) {
+        for (size_t class = 0; class < width; class ++) {
             uint32_t *next = &b->table[row * width + class];
             uint32_t suffix =
                 row == ROOT ? (uint32_t) ROOT : b->table[b->fail[row] * width + class];
@@ -133,7 +132,7 @@ link_rows(builder_t *b)
 static bool
 finish(builder_t *b, mayday_alloc_pt alloc, void *ctx)
 {
-    size_t cells = (size_t) b->rows * b->width;
+    size_t cells = b->rows * b->width;
     const void **rows = alloc(ctx, cells * sizeof(*rows));
 
     if (rows == NULL) {
@@ -234,7 +233,7 @@ mayday_redact_new(mayday_alloc_pt alloc, void *ctx, bool user_info, const mayday
         b.redact->classes[letter & ~0x20u] = b.redact->classes[letter];
     }
 
-    b.table = alloc(ctx, (size_t) b.rows * b.width * sizeof(*b.table));
+    b.table = alloc(ctx, b.rows * b.width * sizeof(*b.table));
     b.fail = alloc(ctx, b.rows * sizeof(*b.fail));
     b.queue = alloc(ctx, b.rows * sizeof(*b.queue));
     b.accepts = alloc(ctx, b.rows * sizeof(*b.accepts));
