@@ -398,7 +398,8 @@ write_line(mayday_record_t *record, const failure_t *f, const mayday_ap_line_t *
     char storage[MAYDAY_FIELD_MAX_LOG_LINE];
     mayday_slice_t text = mayday_slice(f->evidence->text + line->offset, line->len);
 
-    if (!f->place->collect->user_info) {
+    /* not in those that tell a kind: the upstream may have the same address */
+    if (!f->place->collect->user_info && line->kind == MAYDAY_KIND_NONE) {
         text = without_client(f, text, storage, sizeof(storage));
     }
     mayday_record_log_line(record, f->place->collect, line->level, (uint64_t) line->time, text);
@@ -553,43 +554,51 @@ capture(failure_t *f, bool status_failed)
     }
     write_record(f);
     if (!mayday_ap_ctx(f->first)->shown) {
-        mayday_ap_show(f->last); /* the access log's format looks at the last one */
+        mayday_ap_show(f->last, false); /* the access log's format looks at the last one */
+    }
+}
+
+/* Something may have failed, or there are internal redirects. */
+static __attribute__((noinline)) void
+look_closely(request_rec *first, mayday_ap_evidence_t *evidence)
+{
+    failure_t f = {.first = first, .subject = first, .last = first, .evidence = evidence};
+    bool failed = mayday_ap_is_failed(first);
+
+    /* The first that failed is the truth; what comes behind it is its ErrorDocument. */
+    while (!failed && f.subject->next != NULL) {
+        f.subject = f.subject->next;
+        failed = mayday_ap_is_failed(f.subject);
+    }
+    for (f.last = f.subject; f.last->next != NULL; f.last = f.last->next) {
+    }
+    f.place = mayday_ap_place(f.subject);
+    if (f.place->enabled) {
+        mayday_lane_count(&mayday_ap.lane, MAYDAY_COUNTER_REQUESTS);
+        if (failed || evidence != NULL || first->connection->aborted) {
+            capture(&f, failed);
+        }
+    }
+    if (evidence != NULL) {
+        mayday_ap_log_release(evidence);
     }
 }
 
 int
 mayday_ap_log_transaction(request_rec *r)
 {
+    const mayday_place_t *place = mayday_ap_place(r);
     mayday_ap_evidence_t *evidence;
-    request_rec *subject = r;
-    bool failed;
 
     if (!mayday_ap.serving || r->main != NULL || r->prev != NULL) {
         return DECLINED;
     }
-    mayday_ap_log_leave(r);
-    evidence = mayday_ap_log_take(r);
-
-    /* The first that failed is the truth; what comes behind it is its ErrorDocument. */
-    failed = mayday_ap_is_failed(subject);
-    while (!failed && subject->next != NULL) {
-        subject = subject->next;
-        failed = mayday_ap_is_failed(subject);
-    }
-    if (mayday_ap_place(subject)->enabled) {
+    evidence = mayday_ap_log_leave(r);
+    if (MAYDAY_UNLIKELY(evidence != NULL || r->next != NULL || r->connection->aborted ||
+                        mayday_status_set_has(place->failed_status, (unsigned) r->status))) {
+        look_closely(r, evidence);
+    } else if (place->enabled) {
         mayday_lane_count(&mayday_ap.lane, MAYDAY_COUNTER_REQUESTS);
-        if (MAYDAY_UNLIKELY(failed || evidence != NULL || r->connection->aborted)) {
-            failure_t f = {.first = r, .subject = subject, .last = subject, .evidence = evidence};
-
-            while (f.last->next != NULL) {
-                f.last = f.last->next;
-            }
-            f.place = mayday_ap_place(subject);
-            capture(&f, failed);
-        }
-    }
-    if (evidence != NULL) {
-        mayday_ap_log_release(evidence);
     }
     return DECLINED;
 }

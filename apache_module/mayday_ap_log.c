@@ -61,19 +61,10 @@ mayday_ap_log_init(apr_pool_t *pchild, int threads)
 }
 
 void
-mayday_ap_log_enter(const request_rec *r)
+mayday_ap_log_enter(const request_rec *first)
 {
-    current.first = r;
-    current.time = r->request_time;
-}
-
-void
-mayday_ap_log_leave(const request_rec *r)
-{
-    /* with pipelining the next request may have come in before this one ends */
-    if (current.first == r) {
-        current.first = NULL;
-    }
+    current.first = first;
+    current.time = first->request_time;
 }
 
 void
@@ -168,15 +159,11 @@ place_for(const request_rec *owner, apr_time_t owner_time)
     return e;
 }
 
-mayday_ap_evidence_t *
-mayday_ap_log_take(const request_rec *first)
+static __attribute__((noinline)) mayday_ap_evidence_t *
+take(const request_rec *first)
 {
     mayday_ap_evidence_t *e;
 
-    /* Relaxed will do: what a request's lines wrote was handed over with the request. */
-    if (atomic_load_explicit(&table.buckets[bucket_of(first)], memory_order_relaxed) == NULL) {
-        return NULL;
-    }
     pthread_mutex_lock(&table.mutex);
     e = find(first, first->request_time);
     if (e != NULL) {
@@ -184,6 +171,21 @@ mayday_ap_log_take(const request_rec *first)
     }
     pthread_mutex_unlock(&table.mutex);
     return e;
+}
+
+mayday_ap_evidence_t *
+mayday_ap_log_leave(const request_rec *first)
+{
+    /* with pipelining the next request may have come in before this one ends */
+    if (current.first == first) {
+        current.first = NULL;
+    }
+    /* relaxed will do: what a request's lines wrote was handed over with the request */
+    if (MAYDAY_LIKELY(atomic_load_explicit(&table.buckets[bucket_of(first)],
+                                           memory_order_relaxed) == NULL)) {
+        return NULL;
+    }
+    return take(first);
 }
 
 void
@@ -272,35 +274,41 @@ mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
 }
 
 /*
- * The peer in "attempt to connect to 127.0.0.1:8001 (shop.internal:8001) failed"
- * or "... to Unix domain socket /run/shop.sock (localhost:80) failed".
+ * The peer in "AH00957: http: attempt to connect to 127.0.0.1:8001
+ * (shop.internal:8001) failed" or "... to Unix domain socket /run/shop.sock
+ * (localhost:80) failed"; nothing from other lines.
  */
 static void
-peer_of_text(const char *text, mayday_buf_t *peer)
+peer_of_text(mayday_slice_t text, mayday_buf_t *peer)
 {
-    const char *open = strrchr(text, '('), *path = strstr(text, "socket /");
+    static const mayday_slice_t attempt = {"attempt to connect to ", 22};
+    static const mayday_slice_t local = {"Unix domain socket ", 19};
+    size_t at = mayday_slice_find(text, attempt, 0);
+    const char *address, *configured;
     size_t len;
 
-    if (open == NULL || strstr(text, "attempt to connect to ") == NULL) {
+    if (at == SIZE_MAX) {
         return;
     }
-    if (path != NULL && path < open) {
-        path += 7;
+    text = mayday_slice(text.data + at + attempt.len, text.len - at - attempt.len);
+    if (mayday_slice_starts(text, local)) {
         mayday_buf_adds(peer, "unix:");
-        mayday_buf_add(peer, mayday_slice(path, strcspn(path, " ")));
+        text = mayday_slice(text.data + local.len, text.len - local.len);
+    }
+    address = text.data;
+    configured = memchr(address, ' ', text.len);
+    if (configured == NULL || peer->len > 0) {
+        mayday_buf_add(peer, mayday_slice(address, configured == NULL
+                                                       ? text.len
+                                                       : (size_t) (configured - address)));
         return;
     }
-    len = strcspn(open + 1, ")");
-    if (memchr(open, ':', len) == NULL) {
-        /* before httpd 2.4.54 only the address in front has the port */
-        const char *end = open > text && open[-1] == ' ' ? open - 1 : open, *start = end;
-
-        while (start > text && start[-1] != ' ') {
-            start--;
-        }
-        mayday_buf_add(peer, mayday_slice(start, (size_t) (end - start)));
+    len = strcspn(configured, ")");
+    if (configured[1] == '(' && memchr(configured, ':', len) != NULL) {
+        mayday_buf_add(peer, mayday_slice(configured + 2, len - 2));
     } else {
-        mayday_buf_add(peer, mayday_slice(open + 1, len));
+        /* before httpd 2.4.54 only the address has the port */
+        mayday_buf_add(peer, mayday_slice(address, (size_t) (configured - address)));
     }
 }
 
@@ -308,7 +316,7 @@ peer_of_text(const char *text, mayday_buf_t *peer)
 
 /* A peer was tried: a new attempt, or more about the last one. */
 static void
-add_attempt(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text, bool sub)
+add_attempt(mayday_ap_evidence_t *e, const ap_errorlog_info *info, mayday_slice_t text, bool sub)
 {
     char storage[MAYDAY_AP_PEER_SIZE];
     mayday_buf_t peer;
@@ -364,12 +372,38 @@ errno_of(apr_status_t status)
     return status > 0 && status < APR_OS_START_ERROR ? status : 0;
 }
 
+/* "(111)Connection refused: ", as httpd itself begins such a line. */
+static void
+add_status(mayday_buf_t *out, apr_status_t status)
+{
+    char digits[12], message[120];
+    char *at = digits + sizeof(digits);
+    unsigned n = status < 0 ? 0 : (unsigned) status;
+    const char *words = NULL;
+
+    *--at = '\0';
+    do {
+        *--at = (char) ('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+    words = strerrordesc_np(status); /* no locale, no lock */
+#endif
+    if (words == NULL) {
+        words = apr_strerror(status, message, sizeof(message));
+    }
+    mayday_buf_addc(out, '(');
+    mayday_buf_adds(out, at);
+    mayday_buf_addc(out, ')');
+    mayday_buf_adds(out, words);
+    mayday_buf_add(out, MAYDAY_SLICE(": "));
+}
+
 static void
 add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text)
 {
     mayday_slice_t words = mayday_slice_str(text);
     mayday_ap_line_t *line;
-    char message[120];
     mayday_buf_t out;
     int error; /* what the text quotes as one may come from outside: not kept */
     size_t room = MAYDAY_AP_TEXT_SIZE - e->text_len;
@@ -389,8 +423,7 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
 
     mayday_buf_init(&out, e->text + e->text_len, room < LINE_SIZE_MAX ? room : LINE_SIZE_MAX);
     if (info->status != 0) {
-        mayday_buf_addf(&out, "(%d)%s: ", info->status,
-                        apr_strerror(info->status, message, sizeof(message)));
+        add_status(&out, info->status);
     }
     mayday_buf_add(&out, words);
     line->len = (uint16_t) out.len;
@@ -404,7 +437,7 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
     }
     if (line->kind != MAYDAY_KIND_NONE && line->kind != MAYDAY_KIND_LIMITED &&
         line->kind != MAYDAY_KIND_UPSTREAM_UNAVAILABLE) {
-        add_attempt(e, info, text, line->of_subrequest);
+        add_attempt(e, info, words, line->of_subrequest);
     }
 }
 

@@ -137,11 +137,12 @@ static const struct {
 };
 
 void
-mayday_ap_show(request_rec *r)
+mayday_ap_show(request_rec *r, bool with_trace)
 {
     request_rec *first = (request_rec *) mayday_ap_first(r);
+    size_t count = with_trace ? MAYDAY_COUNT(variables) : 1;
 
-    for (size_t i = 0; i < MAYDAY_COUNT(variables); i++) {
+    for (size_t i = 0; i < count; i++) {
         const char *value = variables[i].value(first, first->pool);
 
         if (*value != '\0') {
@@ -191,11 +192,11 @@ mayday_ap_post_read_request(request_rec *r)
     if (!mayday_ap.serving) {
         return DECLINED;
     }
-    if (r->prev == NULL) {
+    if (MAYDAY_LIKELY(r->prev == NULL)) {
         mayday_ap_log_enter(r);
     } else if (mayday_ap_is_failed(r->prev)) {
         /* r is the ErrorDocument of a failure */
-        mayday_ap_show(r);
+        mayday_ap_show(r, true);
     }
     return DECLINED;
 }
@@ -205,7 +206,7 @@ void
 mayday_ap_insert_error_filter(request_rec *r)
 {
     if (mayday_ap.serving && r->main == NULL && mayday_ap_is_failed(r)) {
-        mayday_ap_show(r);
+        mayday_ap_show(r, false);
     }
 }
 
@@ -235,22 +236,15 @@ foreign_baggage(apr_pool_t *p, const char *baggage)
     return out;
 }
 
-/* Before the proxy's handler builds the upstream's request. */
-int
-mayday_ap_fixups(request_rec *r)
+/* Gives the upstream our trace: in its headers, and in the environment. */
+static __attribute__((noinline)) void
+hand_on(request_rec *r, const mayday_place_t *place)
 {
-    const mayday_place_t *place = mayday_ap_place(r);
-    request_rec *first;
+    request_rec *first = (request_rec *) mayday_ap_first(r);
+    mayday_ap_ctx_t *ctx = mayday_ap_ctx(first);
     const char *baggage;
-    mayday_ap_ctx_t *ctx;
 
-    if (!place->enabled || r->main != NULL || !mayday_ap.serving ||
-        (place->trace_mode != MAYDAY_TRACE_INJECT && place->trace_mode != MAYDAY_TRACE_PROPAGATE)) {
-        return DECLINED;
-    }
-    first = (request_rec *) mayday_ap_first(r);
     mayday_ap_trace(first, place);
-    ctx = mayday_ap_ctx(first);
     for (size_t i = 1; i < MAYDAY_COUNT(variables); i++) {
         const char *value = variables[i].value(first, r->pool);
 
@@ -268,6 +262,18 @@ mayday_ap_fixups(request_rec *r)
         if (baggage != NULL) {
             apr_table_setn(r->headers_in, "baggage", foreign_baggage(r->pool, baggage));
         }
+    }
+}
+
+/* Before the proxy's handler builds the upstream's request. */
+int
+mayday_ap_fixups(request_rec *r)
+{
+    const mayday_place_t *place = mayday_ap_place(r);
+
+    if ((place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) &&
+        place->enabled && r->main == NULL && mayday_ap.serving) {
+        hand_on(r, place);
     }
     return DECLINED;
 }

@@ -126,17 +126,21 @@ apr_status_t mayday_ap_log_init(apr_pool_t *pchild, int threads);
 /* The error_log hook. Never allocates, never logs. */
 void mayday_ap_error_log(const ap_errorlog_info *info, const char *text);
 
-/* This thread serves the request from now on; it no longer does. */
-void mayday_ap_log_enter(const request_rec *r);
-void mayday_ap_log_leave(const request_rec *r);
+/* This thread serves the request from now on. */
+void mayday_ap_log_enter(const request_rec *first);
+
+/*
+ * The request ends: the thread that served it, if it is this one, no longer
+ * does. Its evidence, or NULL; to be given back with _release.
+ */
+mayday_ap_evidence_t *mayday_ap_log_leave(const request_rec *first);
+void mayday_ap_log_release(mayday_ap_evidence_t *evidence);
+
+/* Whatever this thread served, it no longer does. */
 void mayday_ap_suspend(conn_rec *c, request_rec *r);
 
 /* While quiet, what this thread logs is not evidence (expressions may log). */
 void mayday_ap_log_quiet(bool quiet);
-
-/* The evidence of a first request, or NULL. Give it back with _release. */
-mayday_ap_evidence_t *mayday_ap_log_take(const request_rec *first);
-void mayday_ap_log_release(mayday_ap_evidence_t *evidence);
 
 /* Scheme, and host[:port] without credentials, of a request in mod_proxy's hands. */
 bool mayday_ap_backend(const request_rec *r, mayday_slice_t *scheme, mayday_slice_t *authority);
@@ -158,8 +162,8 @@ typedef struct {
 mayday_ap_ctx_t *mayday_ap_ctx(request_rec *first);
 const mayday_trace_t *mayday_ap_trace(request_rec *first, const mayday_place_t *place);
 
-/* Sets MAYDAY_EVENT_ID and the trace in the environment and the notes of r. */
-void mayday_ap_show(request_rec *r);
+/* Sets MAYDAY_EVENT_ID, and the trace's variables, in the environment and notes of r. */
+void mayday_ap_show(request_rec *r, bool with_trace);
 
 int mayday_ap_post_read_request(request_rec *r);
 int mayday_ap_fixups(request_rec *r);
