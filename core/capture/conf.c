@@ -178,7 +178,7 @@ mayday_place_new(const mayday_conf_host_t *host, const mayday_instance_t *instan
 
 /* ---- inheritance ---- */
 
-/* Puts copies of the inner rules before the outer list, which is shared. */
+/* Puts copies of the inner rules, which *out has, before the outer list, which is shared. */
 static bool
 join_ignore(const mayday_conf_host_t *host, mayday_place_t *out, const mayday_ignore_t *inner,
             const mayday_ignore_t *outer)
@@ -187,7 +187,6 @@ join_ignore(const mayday_conf_host_t *host, mayday_place_t *out, const mayday_ig
 
     for (const mayday_ignore_t *rule = inner; rule != NULL; rule = rule->next) {
         if (rule->none) {
-            out->ignore = inner;
             return true;
         }
     }

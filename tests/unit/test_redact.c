@@ -234,6 +234,8 @@ test_redact_is_sensitive__deny(void **state)
     mayday_slice_t deny[] = {MAYDAY_SLICE("IBAN"), MAYDAY_SLICE("x.y[0]"), MAYDAY_SLICE("b")};
     mayday_redact_t *r = mayday_redact_new(take, &pool, true, deny, 2, NULL, 0, NULL, 0);
     mayday_redact_t *one = mayday_redact_new(take, &pool, true, deny + 2, 1, NULL, 0, NULL, 0);
+    mayday_slice_t longer = MAYDAY_SLICE("donkeys");
+    mayday_redact_t *within = mayday_redact_new(take, &pool, true, &longer, 1, NULL, 0, NULL, 0);
 
     (void) state;
     assert_true(hits(r, "customer_iban_1"));
@@ -243,6 +245,9 @@ test_redact_is_sensitive__deny(void **state)
     assert_true(hits(r, "token"));
     assert_false(hits(r, "x.y[1]"));
     assert_false(hits(r, "ban"));
+    assert_true(hits(within, "donkey"));   /* a term that ends inside the start of a longer one */
+    assert_true(hits(within, "adonkeys")); /* which is found as well */
+    assert_false(hits(within, "donke"));
     assert_true(hits(one, "aBa"));
     assert_false(hits(one, "a"));
 }
