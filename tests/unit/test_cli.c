@@ -533,6 +533,34 @@ test_purge__asks(void **state)
     close(saved);
 }
 
+/* ---- the manual ---- */
+
+static void
+test_manual__has_every_command_and_option(void **state)
+{
+    static const mayday_command_t *const commands[] = {
+        &mayday_command_status, &mayday_command_tail,       &mayday_command_events,
+        &mayday_command_show,   &mayday_command_send_event, &mayday_command_purge};
+    char manual[32768] = "", wanted[64], options[128];
+    FILE *file = fopen("docs/mayday.1", "r");
+
+    (void) state;
+    assert_non_null(file);
+    assert_true(fread(manual, 1, sizeof(manual) - 1, file) > 0);
+    fclose(file);
+    for (size_t i = 0; i < MAYDAY_COUNT(commands); i++) {
+        snprintf(wanted, sizeof(wanted), "\n.It Cm %s", commands[i]->name);
+        assert_text_in(manual, wanted);
+        snprintf(options, sizeof(options), "%s", commands[i]->options);
+        for (char *name = strtok(options, " "); name != NULL; name = strtok(NULL, " ")) {
+            snprintf(wanted, sizeof(wanted), "\n.It Fl -%s", name);
+            assert_text_in(strstr(manual, ".Sh COMMANDS"), wanted);
+            snprintf(wanted, sizeof(wanted), "  --%s", name);
+            assert_text_in(commands[i]->help, wanted);
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -559,6 +587,7 @@ main(void)
         TEST(test_send_event__results),
         TEST(test_purge__says_what),
         TEST(test_purge__asks),
+        cmocka_unit_test(test_manual__has_every_command_and_option),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
