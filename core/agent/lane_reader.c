@@ -37,6 +37,7 @@ typedef struct lane {
     uint64_t head;       /* as stored in the slot                                */
     uint64_t position;   /* next byte to read                                    */
     uint64_t skipped;    /* bytes skipped since the last record                  */
+    bool is_adrift;      /* the next record may have any sequence number          */
     uint64_t records_read;     /* sequence of the last record + 1                 */
     uint64_t records_released; /* the same, at head                               */
     uint8_t settings[MAYDAY_HASH_BYTES];
@@ -307,15 +308,44 @@ touch(mayday_lanes_t *lanes, lane_t *lane)
     }
 }
 
+/* More than a ring cannot have been lost, whatever the positions say. */
+static void
+add_skipped(lane_t *lane, uint64_t bytes)
+{
+    uint64_t lane_size = lane->segment->file.lane_size;
+
+    lane->skipped += bytes < lane_size ? bytes : lane_size;
+    lane->is_adrift = true;
+}
+
 static void
 skip_to(lane_t *lane, uint64_t position)
 {
-    uint64_t distance = position - lane->position;
-
-    /* More than a ring cannot have been lost, whatever the positions say. */
-    lane->skipped += distance < lane->segment->file.lane_size ? distance
-                                                              : lane->segment->file.lane_size;
+    add_skipped(lane, position - lane->position);
     lane->position = position;
+}
+
+/* Where the store says that reading goes on, as far as that can be. */
+static void
+resume_lane(mayday_lanes_t *lanes, lane_t *lane, uint64_t tail)
+{
+    mayday_lane_key_t key;
+    uint64_t position, records_read;
+
+    lane_key(lane, &key);
+    if (!lanes->resume(lanes->resume_ctx, &key, &position, &records_read)) {
+        return;
+    }
+    if (position % 8 == 0 && position - lane->position <= tail - lane->position) {
+        lane->position = position; /* stored, but not yet released when we stopped */
+    } else if (position < lane->position) {
+        add_skipped(lane, lane->position - position); /* released: no longer there */
+    } else {
+        lane->is_adrift = true;
+        return;
+    }
+    lane->records_read = records_read;
+    lane->records_released = records_read;
 }
 
 /* A life of the slot that was not seen before: finds where to begin. */
@@ -323,31 +353,23 @@ static void
 adopt(mayday_lanes_t *lanes, lane_t *lane, uint64_t generation)
 {
     mayday_slot_t *slot = slot_of(lane);
-    mayday_lane_key_t key;
-    uint64_t position, records_read;
+    uint64_t tail = tail_of(lane);
 
     lane->generation = generation;
     lane->skipped = 0;
+    lane->is_adrift = false;
     memcpy(lane->settings, slot->settings, sizeof(lane->settings));
     lane->head = atomic_load_explicit(&slot->head, memory_order_acquire);
-    lane->position = lane->head & ~UINT64_C(7);
+    lane->position = lane->head;
     lane->records_read = atomic_load_explicit(&slot->records_read, memory_order_relaxed);
     lane->records_released = lane->records_read;
-
-    lane_key(lane, &key);
-    if (!lanes->resume(lanes->resume_ctx, &key, &position, &records_read)) {
-        return;
+    if (lane->head % 8 != 0 || tail - lane->head > lane->segment->file.lane_size) {
+        /* Somebody wrote over our head, and no writer writes with such a one. */
+        skip_to(lane, tail);
     }
-    lane->records_read = records_read;
-    lane->records_released = records_read;
-    if (position % 8 != 0) {
-        return;
-    }
-    if (position >= lane->position) {
-        lane->position = position; /* stored, but not yet released when we stopped */
+    resume_lane(lanes, lane, tail);
+    if (lane->head != lane->position) {
         touch(lanes, lane);
-    } else {
-        lane->skipped = lane->position - position; /* released: no longer there */
     }
 }
 
@@ -387,8 +409,11 @@ load_chunk(mayday_lanes_t *lanes, lane_t *lane)
     uint64_t tail = tail_of(lane);
     uint64_t unread = tail - lane->position;
     if (MAYDAY_UNLIKELY(unread > file->lane_size)) {
-        skip_to(lane, tail);
-        unread = 0;
+        /* Not its writer's tail. That one comes with the next record, if ever. */
+        if (lane->is_locked) {
+            skip_to(lane, tail);
+        }
+        return false;
     }
     size_t len = unread < CHUNK_SIZE ? (size_t) unread : CHUNK_SIZE;
     uint8_t *chunk = lanes->batch + lanes->batch_len;
@@ -405,7 +430,7 @@ load_chunk(mayday_lanes_t *lanes, lane_t *lane)
     lanes->chunk_len = len;
     lanes->chunk_pos = 0;
     lanes->chunk_tail = tail;
-    return len > 0;
+    return true;
 }
 
 /*
@@ -447,7 +472,7 @@ check_sequence(const lane_t *lane, uint64_t sequence, uint64_t *lost)
     uint64_t lost_max = lane->skipped / sizeof(mayday_record_header_t);
 
     *lost = 0;
-    if (lane->skipped == 0) {
+    if (!lane->is_adrift) {
         return sequence == lane->records_read;
     }
     if (sequence > lane->records_read) {
@@ -486,6 +511,7 @@ next_in_chunk(mayday_lanes_t *lanes, mayday_lane_record_t *record)
         }
         lane->position += size;
         lane->skipped = 0;
+        lane->is_adrift = false;
         lane->records_read = header.sequence + 1;
         lane_key(lane, &record->key);
         memcpy(record->settings, lane->settings, sizeof(record->settings));
@@ -704,7 +730,8 @@ has_unread(const mayday_lanes_t *lanes)
             uint64_t position = generation == lane->generation
                                     ? lane->position
                                     : mayday_lane_first_position(generation);
-            if (tail_of(lane) != position) {
+            uint64_t unread = tail_of(lane) - position;
+            if (unread != 0 && (unread <= segment->file.lane_size || lane->is_locked)) {
                 return true;
             }
         }

@@ -10,7 +10,8 @@
  * they are looked at (lane_segment.h says why). What cannot be a record ends the
  * reading of a lane up to its tail, where the writer's next record will lie, and
  * the sequence numbers tell how many were lost; they are believed only as far as
- * so many records fit into the bytes that were skipped.
+ * so many records fit into the bytes that were skipped. A tail that cannot be
+ * is not followed: the writer stores the true one with its next record.
  */
 #ifndef MAYDAY_LANE_READER_H
 #define MAYDAY_LANE_READER_H

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -60,9 +59,7 @@ install_handler(void)
 static mayday_rc_t
 guard_take(mayday_segment_file_t *file)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, install_handler);
+    install_handler();
     for (uint32_t i = 0; i < MAYDAY_SEGMENTS_MAX; i++) {
         if (atomic_load(&guards[i].start) == 0) {
             atomic_store(&guards[i].broken, false);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,7 @@ owner_start(lane_fixture_t *f, owner_body_pt body, void *arg)
     if (owner.pid == 0) {
         static mayday_lane_t lane;
         char c = '.';
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* where the test fails, no owner stays behind */
         close(go[1]);
         mayday_lane_init(&lane, &f->map, fixture_settings, false);
         if (mayday_lane_claim(&lane) != MAYDAY_OK) {
