@@ -354,58 +354,93 @@ put_filtered(output_t *out)
     out->flags |= MAYDAY_FIELD_FILTERED;
 }
 
-/* A set of bytes below 64, which all that separates parts of a URL are. */
-#define STOP(byte) (UINT64_C(1) << (byte))
+/* What a byte may mean in a URL, and in text around it. */
+enum {
+    ENDS_URL = 1,
+    COMMA = 2, /* ends a URL in text if it ends a clause there */
+    BEGINS_KEY = 4,
+    AMPERSAND = 8,
+    EQUALS = 16,
+    ENDS_AUTHORITY = 32,
+    AT_SIGN = 64
+};
 
-/* The offset of the first of stops in text from offset at on, or its end. */
+static const uint8_t meanings[256] = {
+    [0 ... ' '] = ENDS_URL,
+    ['"'] = ENDS_URL,
+    ['\''] = ENDS_URL,
+    ['<'] = ENDS_URL,
+    ['>'] = ENDS_URL,
+    ['`'] = ENDS_URL,
+    [0x7f] = ENDS_URL,
+    [','] = COMMA,
+    ['&'] = BEGINS_KEY | AMPERSAND,
+    [';'] = BEGINS_KEY,
+    ['?'] = BEGINS_KEY | ENDS_AUTHORITY,
+    ['#'] = BEGINS_KEY | ENDS_AUTHORITY,
+    ['='] = EQUALS,
+    ['/'] = ENDS_AUTHORITY,
+    ['@'] = AT_SIGN,
+};
+
+#define IN_TEXT (ENDS_URL | COMMA)
+
+/* The offset from at on of the first byte with one of these meanings, or the end. */
 static inline size_t
-until(mayday_slice_t text, size_t at, uint64_t stops)
+scan(mayday_slice_t text, size_t at, unsigned wanted)
 {
     for (; at < text.len; at++) {
-        uint8_t byte = (uint8_t) text.data[at];
-
-        if (byte < 64 && (stops >> byte & 1) != 0) {
+        if ((meanings[(uint8_t) text.data[at]] & wanted) != 0 &&
+            (text.data[at] != ',' || at + 1 == text.len || text.data[at + 1] == ' ')) {
             break;
         }
     }
     return at;
 }
 
+static inline bool
+is_at(mayday_slice_t text, size_t at, unsigned wanted)
+{
+    return at < text.len && (meanings[(uint8_t) text.data[at]] & wanted) != 0;
+}
+
 /*
+ * Copies the query that begins at offset at; returns its end, which is the
+ * text's unless ends (IN_TEXT) says what else ends it.
+ *
  * Servers disagree on what ends a parameter ("&", also ";") and people put
  * queries into queries. So whatever may begin a key does, but a sensitive value
  * ends at "&" only: in doubt too much is filtered.
  */
-static void
-put_query(const mayday_redact_t *redact, output_t *out, mayday_slice_t query)
+static size_t
+put_query(const mayday_redact_t *redact, output_t *out, mayday_slice_t text, size_t at,
+          unsigned ends)
 {
-    const uint64_t begins_key = STOP('&') | STOP(';') | STOP('?') | STOP('#');
-    size_t at = 0;
+    size_t pending = at; /* from here on nothing is copied yet */
 
-    while (at < query.len && (out->flags & MAYDAY_FIELD_CUT) == 0) {
-        size_t end = until(query, at, begins_key | STOP('='));
-        mayday_slice_t key = mayday_slice(query.data + at, end - at);
+    for (;; at++) {
+        size_t key = at;
 
-        if (end == query.len || query.data[end] != '=') {
-            end += end < query.len;
-            put(out, key.data, end - at);
-        } else if (mayday_redact_is_sensitive(redact, key)) {
-            put(out, key.data, key.len + 1);
-            at = end + 1;
-            end = until(query, at, STOP('&'));
-            if (end > at) {
+        at = scan(text, at, ends | BEGINS_KEY | EQUALS);
+        if (is_at(text, at, EQUALS) &&
+            mayday_redact_is_sensitive(redact, mayday_slice(text.data + key, at - key))) {
+            size_t value = at + 1;
+
+            at = scan(text, value, ends | AMPERSAND);
+            if (at > value) {
+                put(out, text.data + pending, value - pending);
                 put_filtered(out);
+                pending = at;
             }
         } else {
-            end = until(query, end, begins_key);
-            put(out, key.data, end - at);
+            at = scan(text, at, ends | BEGINS_KEY);
         }
-        at = end;
-        if (at < query.len && query.data[at] == '&') {
-            put(out, "&", 1);
-            at++;
+        if (!is_at(text, at, BEGINS_KEY) || (out->flags & MAYDAY_FIELD_CUT) != 0) {
+            break;
         }
     }
+    put(out, text.data + pending, at - pending);
+    return at;
 }
 
 size_t
@@ -414,50 +449,32 @@ mayday_redact_query(const mayday_redact_t *redact, char *out, size_t size, mayda
 {
     output_t o = {out, size, 0};
 
-    put_query(redact, &o, query);
+    if (query.len > 0) {
+        (void) put_query(redact, &o, query, 0, 0);
+    }
     *flags = o.flags;
     return size - o.room;
-}
-
-static bool
-ends_url(mayday_slice_t text, size_t at)
-{
-    const uint64_t stops = STOP('"') | STOP('\'') | STOP('<') | STOP('>');
-    uint8_t byte = (uint8_t) text.data[at];
-
-    if (byte <= ' ' || byte == 0x7f || byte == '`' || (byte < 64 && (stops >> byte & 1) != 0)) {
-        return true;
-    }
-    return byte == ',' && (at + 1 == text.len || text.data[at + 1] == ' ');
-}
-
-static size_t
-url_end(mayday_slice_t text, size_t at)
-{
-    while (at < text.len && !ends_url(text, at)) {
-        at++;
-    }
-    return at;
 }
 
 /* Copies a URL's authority without its user and password; returns its end. */
 static size_t
 put_authority(output_t *out, mayday_slice_t text, size_t at)
 {
-    size_t end = until(text, at, STOP('/') | STOP('?') | STOP('#')), host = at;
+    size_t host = at, end;
 
-    for (size_t i = at; i < end; i++) {
-        if (ends_url(text, i)) {
-            end = i;
-        } else if (text.data[i] == '@') {
-            host = i;
+    for (;;) {
+        end = scan(text, at, IN_TEXT | ENDS_AUTHORITY | AT_SIGN);
+        if (!is_at(text, end, AT_SIGN)) {
+            break;
         }
+        host = end;
+        at = end + 1;
     }
     /* "http://http://..." happens: the second one has an authority, too. */
-    if (end > at && text.data[end - 1] == ':' && end < text.len && text.data[end] == '/') {
+    if (end > at && text.data[end - 1] == ':' && is_at(text, end, ENDS_AUTHORITY)) {
         end--;
     }
-    if (host > at) {
+    if (host < at) {
         put_filtered(out);
     }
     put(out, text.data + host, end - host);
@@ -493,13 +510,14 @@ mayday_redact_text(const mayday_redact_t *redact, char *out, size_t size, mayday
                    unsigned *flags)
 {
     output_t o = {out, size, 0};
-    size_t at = 0, question, authority;
+    size_t at = 0, question = 0, authority = 0;
 
-    question = text.len == 0 ? 0 : find_question(text, 0);
-    authority = text.len == 0 ? 0 : find_authority(text, 0);
-
+    if (text.len > 0) {
+        question = find_question(text, 0);
+        authority = find_authority(text, 0);
+    }
     while (at < text.len && (o.flags & MAYDAY_FIELD_CUT) == 0) {
-        size_t special = question < authority ? question : authority, end;
+        size_t special = question < authority ? question : authority;
 
         put(&o, text.data + at, special - at);
         if (special == text.len) {
@@ -508,15 +526,16 @@ mayday_redact_text(const mayday_redact_t *redact, char *out, size_t size, mayday
         if (special == authority) {
             put(&o, "://", 3);
             at = put_authority(&o, text, special + 3);
+        } else if (redact != NULL) {
+            put(&o, "?", 1);
+            at = put_query(redact, &o, text, special + 1, IN_TEXT);
         } else {
-            end = url_end(text, special + 1);
-            if (redact == NULL && end > special + 1) {
+            at = scan(text, special + 1, IN_TEXT);
+            if (at > special + 1) {
                 o.flags |= MAYDAY_FIELD_FILTERED;
             } else {
                 put(&o, "?", 1);
-                put_query(redact, &o, mayday_slice(text.data + special + 1, end - special - 1));
             }
-            at = end;
         }
         if (question < at) {
             question = find_question(text, at);
