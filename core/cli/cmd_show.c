@@ -151,7 +151,7 @@ show_list(const mayday_term_t *term, const char *name, const cJSON *list)
 
 /* ---- the page ---- */
 
-/* Seconds since 1970 of "2026-11-22T14:03:22.123456Z"; 0: not one. */
+/* Microseconds since 1970 of "2026-11-22T14:03:22.123456Z"; 0: not one. */
 static uint64_t
 timestamp_us(const cJSON *timestamp)
 {
@@ -202,7 +202,7 @@ show_title(const mayday_term_t *term, const cJSON *event)
     const char *level = mayday_json_string(event, "level");
     mayday_style_t style = mayday_cli_level_style(level);
 
-    mayday_term_say(term, MAYDAY_STYLE_BOLD, "\n");
+    fputc('\n', term->out);
     if (exception != NULL) {
         (void) mayday_term_text(term, style,
                                 mayday_slice_str(mayday_json_string(exception, "type")), 0);
@@ -220,6 +220,36 @@ show_title(const mayday_term_t *term, const cJSON *event)
     fputc('\n', term->out);
 }
 
+/* "GET https://shop/orders/7 HTTP/2.0", of which a degraded event has the method only. */
+static void
+show_request_line(const mayday_term_t *term, const cJSON *request, const char *protocol)
+{
+    const char *const parts[] = {mayday_json_string(request, "method"),
+                                 mayday_json_string(request, "url"), protocol};
+
+    label(term, "request");
+    for (size_t i = 0; i < MAYDAY_COUNT(parts); i++) {
+        fputs(i > 0 && parts[i][0] != '\0' ? " " : "", term->out);
+        (void) mayday_term_text(term, i < 2 ? MAYDAY_STYLE_BOLD : MAYDAY_STYLE_DIM,
+                                mayday_slice_str(parts[i]), 0);
+    }
+    fputc('\n', term->out);
+}
+
+/* Why most of the event is missing, if it is. */
+static void
+show_degraded(const mayday_term_t *term, const cJSON *event)
+{
+    const char *error = mayday_json_string(get(event, "tags"), "mayday.rule_error");
+
+    if (error[0] != '\0') {
+        label(term, "degraded");
+        mayday_term_say(term, MAYDAY_STYLE_WARNING, "the rules failed, so details were left out: ");
+        (void) mayday_term_text(term, MAYDAY_STYLE_WARNING, mayday_slice_str(error), 0);
+        fputc('\n', term->out);
+    }
+}
+
 static void
 show_request(const mayday_term_t *term, const cJSON *event)
 {
@@ -227,16 +257,7 @@ show_request(const mayday_term_t *term, const cJSON *event)
     const cJSON *mayday = get(contexts, "mayday"), *response = get(contexts, "response");
     char text[32];
 
-    label(term, "request");
-    mayday_term_column(term, MAYDAY_STYLE_BOLD,
-                       mayday_slice_str(mayday_json_string(request, "method")), 0);
-    fputc(' ', term->out);
-    (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
-                            mayday_slice_str(mayday_json_string(request, "url")), 0);
-    mayday_term_say(term, MAYDAY_STYLE_PLAIN, " ");
-    (void) mayday_term_text(term, MAYDAY_STYLE_DIM,
-                            mayday_slice_str(mayday_json_string(mayday, "protocol")), 0);
-    fputc('\n', term->out);
+    show_request_line(term, request, mayday_json_string(mayday, "protocol"));
     label(term, "answer");
     (void) say_scalar(term, MAYDAY_STYLE_BOLD, get(response, "status_code"));
     if (cJSON_IsNumber(get(response, "body_size"))) {
@@ -370,6 +391,7 @@ show_page(const mayday_term_t *term, const cJSON *event)
     const cJSON *mayday = get(get(event, "contexts"), "mayday");
 
     show_title(term, event);
+    show_degraded(term, event);
     show_request(term, event);
     show_attempts(term, mayday);
     show_log(term, get(mayday, "log_lines"));

@@ -20,19 +20,20 @@
 #include "core/agent/status.h"
 #include "core/capture/supervise.h"
 
-#define INSTANCES_MAX 64
-#define SHOWN_MAX 5 /* of those that do not answer; old ones may lie about */
+#define ANSWERING_MAX 64
+#define SILENT_MAX 5 /* shown; run directories of ended servers lie about */
 
 typedef struct {
     char run_dir[256];
     char socket_path[MAYDAY_SOCKET_PATH_SIZE];
-    char why[512]; /* for one that does not answer, or "" */
-    bool answers;  /* also where it is known only that this user may not ask */
+    char why[512]; /* it does not answer, or "" */
 } instance_t;
 
 typedef struct {
-    instance_t items[INSTANCES_MAX];
-    size_t count;
+    instance_t answering[ANSWERING_MAX]; /* also those that this user may not ask */
+    size_t answering_count;
+    instance_t silent[SILENT_MAX];
+    size_t silent_count; /* all of them */
 } instances_t;
 
 /* "dir" or "dir/name"; false: too long, or empty. */
@@ -112,64 +113,82 @@ learn_status(instance_t *instance)
     fclose(file);
 }
 
-static void
+/* Whether somebody listens; else why not is noted. */
+static bool
 probe(instance_t *instance)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool answers;
 
     learn_socket(instance);
     memcpy(address.sun_path, instance->socket_path, sizeof(address.sun_path));
-    if (fd >= 0 &&
-        connect(fd, (const struct sockaddr *) (const void *) &address, sizeof(address)) == 0) {
-        instance->answers = true;
-    } else if (errno == EACCES || errno == EPERM || errno == EAGAIN) {
-        instance->answers = true; /* the client will say what is missing, or wait */
-    } else {
+    answers = fd >= 0 &&
+              connect(fd, (const struct sockaddr *) (const void *) &address, sizeof(address)) == 0;
+    /* The client will say what is missing, or wait. */
+    answers = answers || errno == EACCES || errno == EPERM || errno == EAGAIN;
+    if (!answers) {
         set_why(instance, "no agent answers at ", instance->socket_path, strerror(errno));
         learn_status(instance);
     }
     if (fd >= 0) {
         close(fd);
     }
+    return answers;
 }
 
 static void
 add(instances_t *found, const char *run_dir)
 {
-    instance_t *instance = &found->items[found->count];
+    instance_t instance = {0};
     struct stat st;
 
-    if (found->count == INSTANCES_MAX || stat(run_dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+    if (found->answering_count == ANSWERING_MAX || stat(run_dir, &st) != 0 ||
+        !S_ISDIR(st.st_mode) ||
+        !set_path(instance.run_dir, sizeof(instance.run_dir), run_dir, NULL)) {
         return;
     }
-    *instance = (instance_t){0};
-    if (set_path(instance->run_dir, sizeof(instance->run_dir), run_dir, NULL)) {
-        found->count++;
-        probe(instance);
+    if (probe(&instance)) {
+        found->answering[found->answering_count++] = instance;
+    } else if (found->silent_count++ < SILENT_MAX) {
+        found->silent[found->silent_count - 1] = instance;
     }
 }
 
 static void
+scan_directory(instances_t *found, const char *directory, uid_t owner)
+{
+    char pattern[300];
+    struct stat st;
+    glob_t names;
+
+    /* In /dev/shm anybody can make a directory of that name. */
+    if (stat(directory, &st) != 0 || st.st_uid != owner ||
+        !set_path(pattern, sizeof(pattern), directory, "*") ||
+        glob(pattern, 0, NULL, &names) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < names.gl_pathc; i++) {
+        add(found, names.gl_pathv[i]);
+    }
+    globfree(&names);
+}
+
+/* Where mayday_run_dir puts the instances of root and of this user. */
+static void
 scan(instances_t *found)
 {
     const char *xdg = getenv("XDG_RUNTIME_DIR");
-    char patterns[3][300] = {"/run/mayday/*", "", ""};
+    char path[300];
 
-    if (xdg != NULL && xdg[0] == '/') {
-        snprintf(patterns[1], sizeof(patterns[1]), "%.250s/mayday/*", xdg);
+    scan_directory(found, "/run/mayday", 0);
+    scan_directory(found, "/dev/shm/mayday-0", 0);
+    if (xdg != NULL && xdg[0] == '/' && set_path(path, sizeof(path), xdg, "mayday")) {
+        scan_directory(found, path, geteuid());
     }
-    snprintf(patterns[2], sizeof(patterns[2]), "/dev/shm/mayday-%lu/*", (unsigned long) geteuid());
-    for (size_t i = 0; i < MAYDAY_COUNT(patterns); i++) {
-        glob_t names;
-
-        if (patterns[i][0] == '\0' || glob(patterns[i], 0, NULL, &names) != 0) {
-            continue;
-        }
-        for (size_t n = 0; n < names.gl_pathc; n++) {
-            add(found, names.gl_pathv[n]);
-        }
-        globfree(&names);
+    if (geteuid() != 0) {
+        snprintf(path, sizeof(path), "/dev/shm/mayday-%lu", (unsigned long) geteuid());
+        scan_directory(found, path, geteuid());
     }
 }
 
@@ -180,6 +199,7 @@ add_directory(instances_t *found, const char *directory)
     char path[300], absolute[PATH_MAX];
     const uid_t users[] = {0, geteuid()};
     mayday_slice_t state;
+    mayday_buf_t run_dir;
 
     if (realpath(directory, absolute) == NULL) {
         snprintf(absolute, sizeof(absolute), "%s", directory);
@@ -192,9 +212,10 @@ add_directory(instances_t *found, const char *directory)
     while (state.len > 1 && state.data[state.len - 1] == '/') {
         state.len--;
     }
-    for (size_t i = 0; i < MAYDAY_COUNT(users) && found->count == 0; i++) {
-        mayday_buf_t run_dir;
-
+    for (size_t i = 0; i < MAYDAY_COUNT(users); i++) {
+        if (found->answering_count + found->silent_count > 0) {
+            return;
+        }
         mayday_buf_init(&run_dir, path, sizeof(path));
         if (mayday_run_dir(&run_dir, state, users[i]) == MAYDAY_OK) {
             add(found, path);
@@ -205,16 +226,16 @@ add_directory(instances_t *found, const char *directory)
 static int
 say_none(const mayday_cli_t *cli, const instances_t *found)
 {
-    for (size_t i = 0; i < found->count && i < SHOWN_MAX; i++) {
+    for (size_t i = 0; i < found->silent_count && i < SILENT_MAX; i++) {
         char prefix[300];
 
-        snprintf(prefix, sizeof(prefix), "%s: ", found->items[i].run_dir);
-        mayday_cli_error_text(prefix, found->items[i].why);
+        snprintf(prefix, sizeof(prefix), "%s: ", found->silent[i].run_dir);
+        mayday_cli_error_text(prefix, found->silent[i].why);
     }
-    if (found->count > SHOWN_MAX) {
-        mayday_cli_error("and %zu more", found->count - SHOWN_MAX);
+    if (found->silent_count > SILENT_MAX) {
+        mayday_cli_error("and %zu more", found->silent_count - SILENT_MAX);
     }
-    if (found->count > 0) {
+    if (found->silent_count > 0) {
         fputs("Is the server running, with \"mayday on\"? Its error log says why an agent does not "
               "start.\n",
               stderr);
@@ -225,9 +246,8 @@ say_none(const mayday_cli_t *cli, const instances_t *found)
             "the server runs.\n",
             stderr);
     } else {
-        mayday_cli_error("no instance found in /run/mayday, $XDG_RUNTIME_DIR/mayday or "
-                         "/dev/shm/mayday-%lu",
-                         (unsigned long) geteuid());
+        mayday_cli_error("no instance found in /run/mayday, /dev/shm/mayday-0 or this user's own "
+                         "directories");
         fputs("Is the server running, with \"mayday on\"? With mayday_socket elsewhere, add "
               "--socket PATH.\n",
               stderr);
@@ -236,36 +256,19 @@ say_none(const mayday_cli_t *cli, const instances_t *found)
 }
 
 static int
-say_several(const instances_t *found)
-{
-    mayday_cli_error("there are several instances; choose one with --directory:");
-    for (size_t i = 0; i < found->count; i++) {
-        if (found->items[i].answers) {
-            fprintf(stderr, "  --directory %s\n", found->items[i].run_dir);
-        }
-    }
-    return MAYDAY_EXIT_USAGE;
-}
-
-static int
 choose(mayday_cli_t *cli, const instances_t *found)
 {
-    const instance_t *chosen = NULL;
-    size_t answering = 0;
-
-    for (size_t i = 0; i < found->count; i++) {
-        if (found->items[i].answers) {
-            chosen = &found->items[i];
-            answering++;
-        }
-    }
-    if (chosen == NULL) {
+    if (found->answering_count == 0) {
         return say_none(cli, found);
     }
-    if (answering > 1) {
-        return say_several(found);
+    if (found->answering_count > 1) {
+        mayday_cli_error("there are several instances; choose one with --directory:");
+        for (size_t i = 0; i < found->answering_count; i++) {
+            fprintf(stderr, "  --directory %s\n", found->answering[i].run_dir);
+        }
+        return MAYDAY_EXIT_USAGE;
     }
-    memcpy(cli->socket_path, chosen->socket_path, sizeof(cli->socket_path));
+    memcpy(cli->socket_path, found->answering[0].socket_path, sizeof(cli->socket_path));
     return MAYDAY_EXIT_OK;
 }
 
