@@ -37,8 +37,10 @@ typedef void *(*mayday_alloc_pt)(void *ctx, size_t size);
 /*
  * Compiles a policy. deny: terms beyond the built-in ones; plain: whole names
  * that are never sensitive; allow: whole names, if any are given only these are
- * collected in the clear and all others are filtered. user_info false adds the
- * terms for personal data. NULL: no memory, or more than 200 terms.
+ * collected in the clear, unless the denylist hits them, and all others are
+ * filtered. user_info false adds the terms for personal data. The words are
+ * copied. NULL: no memory, more than 200 words of a kind, or a word that is
+ * empty, longer than 64 bytes or has a "%".
  */
 mayday_redact_t *mayday_redact_new(mayday_alloc_pt alloc, void *ctx, bool user_info,
                                    const mayday_slice_t *deny, size_t deny_count,
