@@ -75,9 +75,10 @@ log_text(lua_State *L)
     static const mayday_log_level_t levels[] = {MAYDAY_LOG_ERROR, MAYDAY_LOG_WARN,
                                                 MAYDAY_LOG_NOTICE, MAYDAY_LOG_DEBUG};
     mayday_log_level_t level = levels[luaL_checkoption(L, 1, NULL, names)];
+    const char *text = luaL_checkstring(L, 2);
 
     luaL_where(L, 1);
-    mayday_log(level, "MD0601", "%s%.512s", lua_tostring(L, -1), luaL_checkstring(L, 2));
+    mayday_log(level, "MD0601", "%s%.512s", lua_tostring(L, -1), text);
     return 0;
 }
 
@@ -163,6 +164,41 @@ mayday_rules_free(mayday_rules_t *rules)
 
 /* ---- the run ---- */
 
+/* Reasons name counts, also for machines: they are short and plain. */
+static bool
+reason_is_plain(const char *reason, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (reason[i] < ' ' || reason[i] > '~') {
+            return false;
+        }
+    }
+    return len > 0 && len <= MAYDAY_RULES_REASON_MAX;
+}
+
+/* The values on top are nil and what should be a reason, or a mistake. */
+static void
+take_reason(lua_State *L, mayday_rules_result_t *result, const mayday_hook_t *hook)
+{
+    size_t len;
+    const char *reason;
+
+    if (!lua_isnil(L, -2) || lua_type(L, -1) != LUA_TSTRING) {
+        luaL_error(L, "%s: %s must return the event, or nil and a reason; it returned %s",
+                   hook->where, hook->kind,
+                   lua_isnil(L, -2)     ? "nil without a reason"
+                   : lua_istable(L, -2) ? "another table"
+                                        : luaL_typename(L, -2));
+    }
+    reason = lua_tolstring(L, -1, &len);
+    if (!reason_is_plain(reason, len)) {
+        luaL_error(L, "%s: the reason that %s returned is not 1 to %d printable ASCII characters",
+                   hook->where, hook->kind, MAYDAY_RULES_REASON_MAX);
+    }
+    result->verdict = MAYDAY_RULES_DROP;
+    snprintf(result->reason, sizeof(result->reason), "%s", reason);
+}
+
 /*
  * Calls a hook with the event at 1 and the hint at 2. True: the event goes on.
  * A forgotten `return event` must not drop events, so only nil with a reason does.
@@ -170,8 +206,6 @@ mayday_rules_free(mayday_rules_t *rules)
 static bool
 run_hook(lua_State *L, mayday_rules_t *rules, const mayday_hook_t *hook)
 {
-    size_t len;
-    const char *reason;
     bool keep;
 
     rules->running = hook;
@@ -181,16 +215,7 @@ run_hook(lua_State *L, mayday_rules_t *rules, const mayday_hook_t *hook)
     lua_call(L, 2, 2);
     keep = lua_rawequal(L, -2, 1) != 0;
     if (!keep) {
-        reason = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : "";
-        if (!lua_isnil(L, -2) || reason[0] == '\0') {
-            luaL_error(L, "%s: %s must return the event, or nil and a reason; it returned %s",
-                       hook->where, hook->kind,
-                       lua_isnil(L, -2)     ? "nil without a reason"
-                       : lua_istable(L, -2) ? "another table"
-                                            : luaL_typename(L, -2));
-        }
-        rules->result->verdict = MAYDAY_RULES_DROP;
-        snprintf(rules->result->reason, sizeof(rules->result->reason), "%s", reason);
+        take_reason(L, rules->result, hook);
     }
     lua_settop(L, 2);
     return keep;

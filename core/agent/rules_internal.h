@@ -21,6 +21,7 @@
 #define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
 #define MAYDAY_RULES_MEMORY_MAX (16u * 1024 * 1024)
 #define MAYDAY_RULES_FILE_SIZE_MAX (1024u * 1024)
+#define MAYDAY_RULES_REASON_MAX 64            /* characters */
 #define MAYDAY_RULES_DEPTH_MAX 32             /* tables within tables, in an event    */
 #define MAYDAY_RULES_NODES_MAX 20000          /* values in a part that a rule changed */
 #define MAYDAY_RULES_BYTES_MAX (1024u * 1024) /* text in it                    */

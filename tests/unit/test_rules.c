@@ -330,7 +330,9 @@ test_rules_run__what_is_not_the_contract_is_an_error(void **state)
 
     assert_run_fails(f, RULE(""), "rules.lua:2: before_send must return the event");
     assert_run_fails(f, RULE("return nil"), "nil without a reason");
-    assert_run_fails(f, RULE("return nil, ''"), "nil without a reason");
+    assert_run_fails(f, RULE("return nil, ''"), "is not 1 to 64 printable ASCII characters");
+    assert_run_fails(f, RULE("return nil, 'a\\nb'"), "is not 1 to 64 printable");
+    assert_run_fails(f, RULE("return nil, ('x'):rep(65)"), "is not 1 to 64 printable");
     assert_run_fails(f, RULE("return nil, 5"), "nil without a reason");
     assert_run_fails(f, RULE("return true"), "it returned boolean");
     assert_run_fails(f, RULE("return false"), "it returned boolean");
@@ -365,6 +367,16 @@ test_rules_run__error_has_file_and_line(void **state)
     assert_run_fails(f, RULE("error({})"), "error of type table");
     assert_run_fails(f, RULE("error()"), "error of type nil");
     assert_run_fails(f, CHANGE("mayday.before_send(function() end)"), "while the rules are loaded");
+}
+
+static void
+test_rules_run__log_checks_its_arguments(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_run_fails(f, CHANGE("mayday.log('error')"), "rules.lua:3: bad argument #2 to 'log'");
+    assert_run_fails(f, CHANGE("mayday.log('loud', 'x')"), "invalid option 'loud'");
+    assert_keeps(f, CHANGE("mayday.log('notice', '%s%n')"));
 }
 
 /* ---- what a rule sees ---- */
@@ -793,6 +805,7 @@ main(void)
         TEST(test_rules_run__what_is_not_the_contract_is_an_error),
         TEST(test_rules_run__processors_run_in_order_before_before_send),
         TEST(test_rules_run__error_has_file_and_line),
+        TEST(test_rules_run__log_checks_its_arguments),
         TEST(test_rules_run__event_reads_as_tables),
         TEST(test_rules_run__pairs_and_next_see_all),
         TEST(test_rules_run__headers_ignore_case),
