@@ -172,7 +172,7 @@ reconfigure(mayday_pipeline_t *p)
     mayday_buf_init(&error, storage, sizeof(storage));
     settings = mayday_instance_settings(p->run_dir, wanted.settings, &error);
     if (settings == NULL) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0120", "the new settings cannot be used: %s", storage);
+        mayday_log(MAYDAY_LOG_ERROR, "MD0128", "the new settings cannot be used: %s", storage);
         return;
     }
     mayday_settings_free(p->settings);

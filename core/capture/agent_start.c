@@ -285,7 +285,8 @@ judge_child(mayday_supervisor_t *s, int exit_code, mayday_say_pt to, void *ctx)
         mayday_say(to, ctx, 3, "MD0091 cannot run the agent %s: %s; trying again", s->agent_path,
                    strerror((int) strtol(rest, NULL, 10)));
     } else {
-        mayday_say(to, ctx, 4, "MD0092 the agent ended unexpectedly; starting it again");
+        mayday_say(to, ctx, 4, "MD0092 the agent ended unexpectedly%s%.*s; starting it again",
+                   code == 0 ? "" : ":", code == 0 ? 0 : (int) strlen(rest), rest);
     }
 }
 

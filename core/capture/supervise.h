@@ -18,7 +18,8 @@
  *                         is the agent's pid
  *     agent.status        why the agent could not start, absent or empty: it
  *                         could. "127 ERRNO": it could not be executed; "78 TEXT":
- *                         it gave up, and so does the starter
+ *                         it gave up, and so does the starter; "1 TEXT": it may
+ *                         go better the next time
  *     mayday.sock         the API, unless mayday_socket says otherwise
  *
  * INSTANCE is the last part of the state directory's path where that is the
