@@ -25,8 +25,7 @@ date_of_day(uint64_t day, unsigned *year, unsigned *month, unsigned *mday)
     uint64_t days = day + 719468; /* since 0000-03-01 */
     uint64_t era = days / 146097;
     unsigned of_era = (unsigned) (days % 146097);
-    unsigned year_of_era =
-        (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    unsigned year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
     unsigned of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     unsigned march_month = (5 * of_year + 2) / 153;
 
@@ -147,8 +146,9 @@ mayday_envelope_event(mayday_buf_t *out, const char event_id[33], mayday_slice_t
     mayday_buf_addc(out, ',');
     add_time(out, "sent_at", sent_us);
     add_trace(out, trace_json, public_key);
-    mayday_buf_addf(out, "}\n{\"type\":\"event\",\"content_type\":\"application/json\","
-                         "\"length\":%zu}\n",
+    mayday_buf_addf(out,
+                    "}\n{\"type\":\"event\",\"content_type\":\"application/json\","
+                    "\"length\":%zu}\n",
                     event_json.len);
     mayday_buf_add(out, event_json);
     mayday_buf_addc(out, '\n');

@@ -106,70 +106,25 @@ mayday_event_degrade(mayday_event_t *event, const char *error)
     event->degraded = true;
 }
 
-/* Room for more, in the arena; what is written so far is kept. */
-static bool
-grow(mayday_buf_t *out)
-{
-    size_t size = out->size * 2;
-    char *data = cJSON_malloc(size);
-
-    if (data == NULL) {
-        return false;
-    }
-    memcpy(data, out->data, out->len);
-    cJSON_free(out->data);
-    out->data = data;
-    out->size = size;
-    return true;
-}
-
-static bool
-write_part(mayday_buf_t *out, mayday_slice_t key, cJSON *value)
-{
-    for (;;) {
-        size_t room = out->size - out->len;
-        if (room > key.len + 8) {
-            char *p = out->data + out->len;
-            *p++ = out->len == 0 ? '{' : ',';
-            *p++ = '"';
-            memcpy(p, key.data, key.len);
-            p += key.len;
-            *p++ = '"';
-            *p++ = ':';
-            room -= (size_t) (p - (out->data + out->len));
-            if (cJSON_PrintPreallocated(value, p, (int) room, false)) {
-                out->len = (size_t) (p - out->data) + strlen(p);
-                return true;
-            }
-        }
-        if (!grow(out)) {
-            return false;
-        }
-    }
-}
-
 mayday_slice_t
 mayday_event_serialise(mayday_event_t *event)
 {
-    const size_t size_first = 8192;
-    mayday_buf_t out = {cJSON_malloc(size_first), size_first, 0, false};
+    mayday_json_out_t out = {0};
     mayday_part_t part;
 
     mayday_contexts_suppressed(event);
     event->built &= ~BIT(MAYDAY_PART_META); /* other parts may have changed since */
-    for (part = 0; part < MAYDAY_PART_MAX && out.data != NULL; part++) {
+    for (part = 0; part < MAYDAY_PART_MAX; part++) {
         cJSON *value = mayday_event_part(event, part);
-        if (value != NULL && !write_part(&out, keys[part], value)) {
-            out.data = NULL;
+        if (value != NULL) {
+            mayday_json_out_add(&out, out.len == 0 ? "{\"" : ",\"", 2);
+            mayday_json_out_add(&out, keys[part].data, keys[part].len);
+            mayday_json_out_add(&out, "\":", 2);
+            mayday_json_write(&out, value);
         }
     }
-    /* cJSON keeps a few bytes of room, so the last two fit. */
-    if (out.data == NULL || out.len + 2 > out.size) {
-        return mayday_slice(NULL, 0);
-    }
-    out.data[out.len++] = '}';
-    out.data[out.len] = '\0';
-    return mayday_slice(out.data, out.len);
+    mayday_json_out_add(&out, "}", 1);
+    return mayday_json_out_end(&out);
 }
 
 void

@@ -70,7 +70,7 @@ static cJSON *
 build_attempt(const mayday_record_view_t *view, const crumb_t *from)
 {
     const mayday_record_attempt_t *timing = &from->attempt->timing;
-    bool answered = timing->status >= 100 && timing->status <= 999;
+    bool answered = mayday_attempt_answered(from->attempt);
     bool well = answered && timing->status < 500;
     cJSON *crumb = crumb_new(from->time_us, "http", well ? "info" : "error");
     cJSON *data = cJSON_CreateObject();
@@ -123,8 +123,8 @@ mayday_build_breadcrumbs(mayday_event_t *event)
 
     for (i = 0; i < view->log_line_count && !event->degraded; i++) {
         const mayday_log_line_view_t *line = &view->log_lines[i];
-        uint64_t time_us = line->info.time_us > 0 ? line->info.time_us
-                                                  : mayday_view_u64(view, TIME_US);
+        uint64_t time_us =
+            line->info.time_us > 0 ? line->info.time_us : mayday_view_u64(view, TIME_US);
         insert(crumbs, &count, (crumb_t){time_us, NULL, line});
     }
     insert_attempts(view, crumbs, &count);

@@ -22,7 +22,7 @@ enum {
     MAYDAY_USER_EMAIL_MAX = 75,
     MAYDAY_USER_TEXT_MAX = 128,
     MAYDAY_URL_MAX = 256,
-    MAYDAY_QUERY_MAX = 1024,  /* all names and values together                */
+    MAYDAY_QUERY_MAX = 1024, /* these three in bytes, as JSON                 */
     MAYDAY_COOKIES_MAX = 2048,
     MAYDAY_HEADERS_MAX = 8192,
     MAYDAY_PAIRS_MAX = 50,
@@ -64,6 +64,9 @@ mayday_slice_t mayday_view_route(const mayday_record_view_t *view, char *storage
 
 /* How many different peers were tried. */
 size_t mayday_view_peers(const mayday_record_view_t *view);
+
+/* Whether the peer itself gave a status: nginx's own 502 is not the peer's. */
+bool mayday_attempt_answered(const mayday_attempt_view_t *attempt);
 
 /* "ECONNREFUSED", or NULL where it has no well-known name. */
 const char *mayday_errno_name(uint64_t number);
@@ -108,6 +111,25 @@ void mayday_note_length(mayday_event_t *event, size_t length, ...) __attribute__
 
 /* The object at that key of the object, made where it is not there. */
 cJSON *mayday_json_object_at(cJSON *object, const char *key);
+
+/* ---- writing JSON out ---- */
+
+/* Compact JSON in the arena; begin with {0}. No memory: failed, for good. */
+typedef struct {
+    char *data;
+    size_t size, len;
+    bool failed;
+} mayday_json_out_t;
+
+void mayday_json_out_add(mayday_json_out_t *out, const char *text, size_t len);
+
+/* Nesting deeper than 64 and numbers that JSON does not know become null. */
+void mayday_json_write(mayday_json_out_t *out, const cJSON *item);
+
+/* What was written, ended with NUL; empty: no memory. */
+mayday_slice_t mayday_json_out_end(mayday_json_out_t *out);
+
+/* ---- between the parts ---- */
 
 /* A rule's fingerprint as it is sent: see mayday_event_replace. NULL: the default. */
 cJSON *mayday_fingerprint_complete(mayday_event_t *event, cJSON *value);

@@ -65,16 +65,16 @@ trace_status(const mayday_record_view_t *view)
     return status < 400 ? "ok" : status < 500 ? "invalid_argument" : "internal_error";
 }
 
+/* An id of exactly size bytes. */
 static void
-add_hex(cJSON *object, const char *key, mayday_slice_t bytes)
+add_id(cJSON *object, const char *key, mayday_slice_t id, size_t size)
 {
-    char hex[2 * 16 + 1];
+    char hex[2 * MAYDAY_FIELD_MAX_TRACE_ID + 1];
 
-    if (bytes.len == 0 || bytes.len > 16) {
-        return;
+    if (id.len == size) {
+        mayday_hex(hex, (const uint8_t *) id.data, id.len);
+        mayday_json_add(object, key, cJSON_CreateString(hex));
     }
-    mayday_hex(hex, (const uint8_t *) bytes.data, bytes.len);
-    mayday_json_add(object, key, cJSON_CreateString(hex));
 }
 
 static cJSON *
@@ -82,9 +82,10 @@ build_trace(const mayday_record_view_t *view)
 {
     cJSON *trace = cJSON_CreateObject();
 
-    add_hex(trace, "trace_id", mayday_view_text(view, TRACE_ID));
-    add_hex(trace, "span_id", mayday_view_text(view, SPAN_ID));
-    add_hex(trace, "parent_span_id", mayday_view_text(view, PARENT_SPAN_ID));
+    add_id(trace, "trace_id", mayday_view_text(view, TRACE_ID), MAYDAY_FIELD_MAX_TRACE_ID);
+    add_id(trace, "span_id", mayday_view_text(view, SPAN_ID), MAYDAY_FIELD_MAX_SPAN_ID);
+    add_id(trace, "parent_span_id", mayday_view_text(view, PARENT_SPAN_ID),
+           MAYDAY_FIELD_MAX_PARENT_SPAN_ID);
     mayday_json_add_constant(trace, "op", "http.server");
     mayday_json_add_constant(trace, "status", trace_status(view));
     mayday_json_add_constant(trace, "origin", "auto.http.mayday");
@@ -155,7 +156,7 @@ build_attempt(const mayday_attempt_view_t *attempt)
     cJSON *item = cJSON_CreateObject();
 
     mayday_json_add_text(item, "peer", attempt->peer, MAYDAY_TEXT_SHORT_MAX);
-    if (attempt->timing.status > 0) {
+    if (mayday_attempt_answered(attempt)) {
         mayday_json_add_number(item, "status_code", attempt->timing.status);
     }
     add_ms(item, "connect_ms", attempt->timing.connect_ms);
@@ -256,7 +257,8 @@ mayday_build_contexts(mayday_event_t *event)
     const mayday_record_view_t *view = event->view;
     cJSON *contexts = cJSON_CreateObject();
 
-    if (mayday_view_has(view, TRACE_ID) && mayday_view_has(view, SPAN_ID)) {
+    if (mayday_view_text(view, TRACE_ID).len == MAYDAY_FIELD_MAX_TRACE_ID &&
+        mayday_view_text(view, SPAN_ID).len == MAYDAY_FIELD_MAX_SPAN_ID) {
         mayday_json_add(contexts, "trace", build_trace(view));
     }
     mayday_json_add(contexts, "response", build_response(event));

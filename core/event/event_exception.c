@@ -15,12 +15,24 @@ static const struct {
     int number;
     const char *name;
 } errno_names[] = {
-    {ECONNREFUSED, "ECONNREFUSED"}, {ETIMEDOUT, "ETIMEDOUT"},       {ECONNRESET, "ECONNRESET"},
-    {EHOSTUNREACH, "EHOSTUNREACH"}, {ENETUNREACH, "ENETUNREACH"},   {ENOENT, "ENOENT"},
-    {EACCES, "EACCES"},             {EPIPE, "EPIPE"},               {ECONNABORTED, "ECONNABORTED"},
-    {EMFILE, "EMFILE"},             {ENFILE, "ENFILE"},             {ENOMEM, "ENOMEM"},
-    {ENOSPC, "ENOSPC"},             {EADDRNOTAVAIL, "EADDRNOTAVAIL"}, {EPERM, "EPERM"},
-    {EIO, "EIO"},                   {EHOSTDOWN, "EHOSTDOWN"},       {ENETDOWN, "ENETDOWN"},
+    {ECONNREFUSED, "ECONNREFUSED"},
+    {ETIMEDOUT, "ETIMEDOUT"},
+    {ECONNRESET, "ECONNRESET"},
+    {EHOSTUNREACH, "EHOSTUNREACH"},
+    {ENETUNREACH, "ENETUNREACH"},
+    {ENOENT, "ENOENT"},
+    {EACCES, "EACCES"},
+    {EPIPE, "EPIPE"},
+    {ECONNABORTED, "ECONNABORTED"},
+    {EMFILE, "EMFILE"},
+    {ENFILE, "ENFILE"},
+    {ENOMEM, "ENOMEM"},
+    {ENOSPC, "ENOSPC"},
+    {EADDRNOTAVAIL, "EADDRNOTAVAIL"},
+    {EPERM, "EPERM"},
+    {EIO, "EIO"},
+    {EHOSTDOWN, "EHOSTDOWN"},
+    {ENETDOWN, "ENETDOWN"},
 };
 
 const char *
@@ -76,9 +88,9 @@ hidden_attempt(const mayday_record_view_t *view)
     size_t i;
 
     for (i = 0; i < view->attempt_count; i++) {
-        int32_t status = view->attempts[i].timing.status;
-        if (status == 0 || status >= 500) {
-            return &view->attempts[i];
+        const mayday_attempt_view_t *attempt = &view->attempts[i];
+        if (!mayday_attempt_answered(attempt) || attempt->timing.status >= 500) {
+            return attempt;
         }
     }
     return view->attempt_count > 0 ? &view->attempts[0] : NULL;
@@ -96,7 +108,7 @@ add_hidden(const mayday_record_view_t *view, mayday_buf_t *value)
         mayday_buf_adds(value, ": ");
         mayday_buf_add(value, attempt->peer);
     }
-    if (attempt != NULL && attempt->timing.status >= 100) {
+    if (attempt != NULL && mayday_attempt_answered(attempt)) {
         mayday_buf_addf(value, " answered %d", (int) attempt->timing.status);
     } else if (error == ECONNREFUSED) {
         mayday_buf_adds(value, " refused the connection");
@@ -116,15 +128,14 @@ add_hidden(const mayday_record_view_t *view, mayday_buf_t *value)
 static void
 add_response(const mayday_record_view_t *view, mayday_buf_t *value)
 {
-    int32_t status = view->attempt_count > 0
-                         ? view->attempts[view->attempt_count - 1].timing.status
-                         : 0;
+    unsigned status = (unsigned) mayday_view_u64(view, STATUS);
 
-    if (status < 100 || status > 999) {
-        status = (int32_t) (mayday_view_u64(view, STATUS) % 1000);
+    if (view->attempt_count > 0 &&
+        mayday_attempt_answered(&view->attempts[view->attempt_count - 1])) {
+        status = (unsigned) view->attempts[view->attempt_count - 1].timing.status;
     }
     add_upstream(view, value);
-    mayday_buf_addf(value, " answered %d", (int) status);
+    mayday_buf_addf(value, " answered %u", status);
     add_tries(view, value);
 }
 
@@ -140,7 +151,8 @@ add_internal(const mayday_event_t *event, mayday_buf_t *value)
         mayday_buf_t scrubbed;
         bool cut = line.len > CAUSE_CHARS_MAX;
         mayday_buf_init(&scrubbed, storage, sizeof(storage));
-        (void) mayday_scrub_text(&scrubbed, mayday_slice(line.data, cut ? CAUSE_CHARS_MAX : line.len));
+        (void) mayday_scrub_text(&scrubbed,
+                                 mayday_slice(line.data, cut ? CAUSE_CHARS_MAX : line.len));
         mayday_buf_add(value, mayday_buf_slice(&scrubbed));
         mayday_buf_adds(value, cut ? MAYDAY_UTF8_ELLIPSIS : "");
         return;

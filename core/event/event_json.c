@@ -28,6 +28,7 @@ cJSON *
 mayday_json_text(mayday_slice_t text, size_t chars_max, unsigned flags, mayday_utf8_info_t *info)
 {
     const size_t dots = sizeof(MAYDAY_UTF8_ELLIPSIS) - 1;
+    bool cut = (flags & MAYDAY_FIELD_CUT) != 0;
     mayday_utf8_info_t local;
     char *out;
 
@@ -35,17 +36,19 @@ mayday_json_text(mayday_slice_t text, size_t chars_max, unsigned flags, mayday_u
         info = &local;
     }
     *info = (mayday_utf8_info_t){0, 0, 0};
-    size_t size = mayday_utf8_is_plain(text) ? text.len + dots + 1 : MAYDAY_UTF8_SIZE(text.len);
+    size_t size = (mayday_utf8_is_plain(text) ? text.len + 1 : MAYDAY_UTF8_SIZE(text.len)) + dots;
     out = cJSON_malloc(size);
     if (out == NULL) {
         return NULL;
     }
-    if (mayday_utf8_clean(out, size, text, chars_max, info) == MAYDAY_OK &&
-        (flags & MAYDAY_FIELD_CUT) != 0 && info->chars + dots <= chars_max &&
-        info->len + dots < size) {
+    mayday_rc_t rc = mayday_utf8_clean(out, size, text, cut ? chars_max - dots : chars_max, info);
+    if (cut && rc == MAYDAY_OK) {
         memcpy(out + info->len, MAYDAY_UTF8_ELLIPSIS, dots + 1);
         info->len += dots;
         info->chars += dots;
+    }
+    if (cut) { /* how long the whole was, nobody knows */
+        info->chars_whole = info->chars;
     }
     return string_take(out);
 }

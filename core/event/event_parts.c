@@ -64,6 +64,12 @@ mayday_view_peers(const mayday_record_view_t *view)
     return peers;
 }
 
+bool
+mayday_attempt_answered(const mayday_attempt_view_t *attempt)
+{
+    return attempt->timing.status >= 100 && attempt->timing.status <= 999;
+}
+
 int
 mayday_hex_digit(char c)
 {
@@ -178,47 +184,59 @@ mayday_build_logger(mayday_event_t *event)
 cJSON *
 mayday_build_server_name(mayday_event_t *event)
 {
-    return text_part(event, MAYDAY_PART_SERVER_NAME,
-                     mayday_slice_str(event->settings->server_name), MAYDAY_SERVER_NAME_MAX);
+    return text_part(event, MAYDAY_PART_SERVER_NAME, mayday_slice_str(event->settings->server_name),
+                     MAYDAY_SERVER_NAME_MAX);
 }
 
-/* Names that Sentry refuses would cost the event an error and the name anyway. */
+/*
+ * Whether Sentry takes text for a release or an environment. One that it does
+ * not take would cost the event an error, and be left out all the same.
+ */
 static bool
-is_name(mayday_slice_t text, const char *refused)
+is_name(mayday_slice_t text, const char *reserved)
 {
+    bool blank = true;
     size_t i;
 
     for (i = 0; i < text.len; i++) {
-        if (text.data[i] == '\0' || strchr(refused, text.data[i]) != NULL) {
+        unsigned char c = (unsigned char) text.data[i];
+        if (c < 0x20 || c == 0x7f || c == '/' || c == '\\') {
             return false;
         }
+        blank = blank && c == ' ';
     }
-    return true;
+    return !blank && !mayday_slice_eq(text, MAYDAY_SLICE(".")) &&
+           !mayday_slice_eq(text, MAYDAY_SLICE("..")) &&
+           !mayday_slice_ieq(text, mayday_slice_str(reserved));
+}
+
+/* A cut name would be another name, so one that is too long is none; Sentry counts bytes. */
+static cJSON *
+name_part(mayday_slice_t name, const char *reserved, size_t bytes_max)
+{
+    mayday_utf8_info_t info;
+    cJSON *item;
+
+    if (!is_name(name, reserved)) {
+        return NULL;
+    }
+    item = mayday_json_text(name, name.len, 0, &info);
+    return info.len <= bytes_max ? item : NULL;
 }
 
 cJSON *
 mayday_build_release(mayday_event_t *event)
 {
-    mayday_slice_t release =
-        given_or(mayday_view_text(event->view, RELEASE), event->settings->release);
-
-    if (!is_name(release, "\r\n\f\t/\\") || mayday_slice_eq(release, MAYDAY_SLICE(".")) ||
-        mayday_slice_eq(release, MAYDAY_SLICE(".."))) {
-        return NULL;
-    }
-    return text_part(event, MAYDAY_PART_RELEASE, release, MAYDAY_TEXT_SHORT_MAX);
+    return name_part(given_or(mayday_view_text(event->view, RELEASE), event->settings->release),
+                     "latest", MAYDAY_TEXT_SHORT_MAX);
 }
 
 cJSON *
 mayday_build_environment(mayday_event_t *event)
 {
-    mayday_slice_t environment =
-        given_or(mayday_view_text(event->view, ENVIRONMENT), event->settings->environment);
-
-    if (!is_name(environment, "\r\n\f/") || mayday_slice_ieq(environment, MAYDAY_SLICE("none"))) {
-        return NULL;
-    }
-    return text_part(event, MAYDAY_PART_ENVIRONMENT, environment, MAYDAY_ENVIRONMENT_MAX);
+    return name_part(
+        given_or(mayday_view_text(event->view, ENVIRONMENT), event->settings->environment), "none",
+        MAYDAY_ENVIRONMENT_MAX);
 }
 
 static bool
@@ -306,17 +324,23 @@ tag_key(char key[MAYDAY_TAG_KEY_MAX + 1], mayday_slice_t name)
     return len > 0;
 }
 
-/* A tag's value holds no line feed and is not empty. */
+/* A tag's value holds no line feed and is not blank, or there is no tag: NULL. */
 static cJSON *
 tag_value(mayday_slice_t value, mayday_utf8_info_t *info)
 {
     cJSON *item = mayday_json_text(value, MAYDAY_TEXT_SHORT_MAX, 0, info);
+    bool blank = true;
     char *p;
 
     for (p = item != NULL ? item->valuestring : NULL; p != NULL && *p != '\0'; p++) {
         if (*p == '\n' || *p == '\r') {
             *p = ' ';
         }
+        blank = blank && (*p == ' ' || *p == '\t');
+    }
+    if (blank) {
+        cJSON_Delete(item);
+        return NULL;
     }
     return item;
 }
@@ -328,7 +352,7 @@ add_tag(mayday_event_t *event, cJSON *tags, mayday_pair_t pair)
     mayday_utf8_info_t info;
     cJSON *item;
 
-    if (pair.value.len == 0 || !tag_key(key, pair.name)) {
+    if (!tag_key(key, pair.name)) {
         return;
     }
     item = tag_value(pair.value, &info);
@@ -356,13 +380,9 @@ mayday_build_tags(mayday_event_t *event)
     mayday_json_add(tags, "http.status_code", cJSON_CreateString(status));
     mayday_json_add_constant(tags, "handled",
                              mayday_view_u64(view, KIND) == MAYDAY_KIND_RETRIED ? "yes" : "no");
-    if (upstream.len > 0) {
-        mayday_json_add(tags, "upstream", tag_value(upstream, NULL));
-    }
-    if (event->rule_error != NULL && event->rule_error[0] != '\0') {
-        mayday_json_add(tags, "mayday.rule_error",
-                        tag_value(mayday_slice_str(event->rule_error), NULL));
-    }
+    mayday_json_add(tags, "upstream", tag_value(upstream, NULL));
+    mayday_json_add(tags, "mayday.rule_error",
+                    tag_value(mayday_slice_str(event->rule_error), NULL));
     for (i = 0; i < view->tag_count && !event->degraded; i++) {
         add_tag(event, tags, view->tags[i]);
     }

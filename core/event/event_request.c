@@ -14,38 +14,51 @@ typedef struct {
     mayday_event_t *event;
     const char *key; /* of the list in the request */
     cJSON *list;
-    size_t chars_left; /* names and values together */
+    size_t bytes_left; /* names and values and their punctuation */
     size_t count;
     size_t seen; /* pairs offered */
 } pairs_t;
 
 static void
-pairs_begin(pairs_t *pairs, mayday_event_t *event, const char *key, size_t chars_max)
+pairs_begin(pairs_t *pairs, mayday_event_t *event, const char *key, size_t bytes_max)
 {
-    *pairs = (pairs_t){event, key, cJSON_CreateArray(), chars_max, 0, 0};
+    *pairs = (pairs_t){event, key, cJSON_CreateArray(), bytes_max, 0, 0};
+}
+
+/* A name or value in at most bytes_max bytes; item "0" or "1" of the pair that is next. */
+static cJSON *
+pairs_text(pairs_t *pairs, mayday_slice_t text, size_t bytes_max, const char *item)
+{
+    mayday_utf8_info_t info;
+    cJSON *json = mayday_json_text(text, bytes_max, 0, &info);
+
+    if (info.len > bytes_max) { /* so many characters, but each of up to four bytes */
+        cJSON_Delete(json);
+        json = mayday_json_text(text, bytes_max / 4, 0, &info);
+    }
+    pairs->bytes_left -= info.len;
+    if (info.chars_whole > info.chars) {
+        char index[24];
+        (void) snprintf(index, sizeof(index), "%zu", pairs->count);
+        mayday_note_cut(pairs->event, &info, mayday_event_part_key(MAYDAY_PART_REQUEST), pairs->key,
+                        index, item, NULL);
+    }
+    return json;
 }
 
 static void
 pairs_add(pairs_t *pairs, mayday_slice_t name, mayday_slice_t value)
 {
-    const size_t least = 8; /* less of a value says nothing */
-    mayday_utf8_info_t name_info, value_info;
+    const size_t least = 16;      /* less of a name or value says nothing */
+    const size_t punctuation = 8; /* of ["name","value"], in the list     */
 
     pairs->seen++;
-    if (pairs->count == MAYDAY_PAIRS_MAX || pairs->chars_left < name.len + least) {
-        pairs->chars_left = 0; /* what follows is left out, too */
+    if (pairs->count == MAYDAY_PAIRS_MAX || pairs->bytes_left < 2 * least + punctuation) {
         return;
     }
-    cJSON *name_item = mayday_json_text(name, pairs->chars_left - least, 0, &name_info);
-    pairs->chars_left -= name_info.chars;
-    cJSON *value_item = mayday_json_text(value, pairs->chars_left, 0, &value_info);
-    pairs->chars_left -= value_info.chars;
-    if (value_info.chars_whole > value_info.chars) {
-        char index[24];
-        (void) snprintf(index, sizeof(index), "%zu", pairs->count);
-        mayday_note_cut(pairs->event, &value_info, mayday_event_part_key(MAYDAY_PART_REQUEST),
-                        pairs->key, index, "1", NULL);
-    }
+    pairs->bytes_left -= punctuation;
+    cJSON *name_item = pairs_text(pairs, name, pairs->bytes_left - least, "0");
+    cJSON *value_item = pairs_text(pairs, value, pairs->bytes_left, "1");
     cJSON_AddItemToArray(pairs->list, mayday_json_pair(name_item, value_item));
     pairs->count++;
 }
@@ -59,8 +72,8 @@ pairs_end(pairs_t *pairs, cJSON *request)
         return;
     }
     if (pairs->seen > pairs->count) {
-        mayday_note_length(pairs->event, pairs->seen,
-                           mayday_event_part_key(MAYDAY_PART_REQUEST), pairs->key, NULL);
+        mayday_note_length(pairs->event, pairs->seen, mayday_event_part_key(MAYDAY_PART_REQUEST),
+                           pairs->key, NULL);
     }
     mayday_json_add(request, pairs->key, pairs->list);
 }
@@ -89,7 +102,8 @@ add_query(mayday_event_t *event, cJSON *request)
         const char *equals = memchr(part.data, '=', part.len);
         size_t name_len = equals != NULL ? (size_t) (equals - part.data) : part.len;
         size_t value_at = equals != NULL ? name_len + 1 : name_len;
-        mayday_slice_t name = mayday_percent_decode(storage, mayday_slice(part.data, name_len), true);
+        mayday_slice_t name =
+            mayday_percent_decode(storage, mayday_slice(part.data, name_len), true);
         mayday_slice_t value = mayday_percent_decode(
             storage + name_len, mayday_slice(part.data + value_at, part.len - value_at), true);
         pairs_add(&pairs, name, value);
@@ -99,16 +113,32 @@ add_query(mayday_event_t *event, cJSON *request)
 
 static void
 add_pairs(mayday_event_t *event, cJSON *request, const char *key, const mayday_pair_t *from,
-          size_t count, size_t chars_max)
+          size_t count, size_t bytes_max)
 {
     pairs_t pairs;
     size_t i;
 
-    pairs_begin(&pairs, event, key, chars_max);
+    pairs_begin(&pairs, event, key, bytes_max);
     for (i = 0; i < count; i++) {
         pairs_add(&pairs, from[i].name, from[i].value);
     }
     pairs_end(&pairs, request);
+}
+
+/* What a URL may not hold is encoded, so that its bytes are kept as they came. */
+static void
+add_path(mayday_buf_t *url, mayday_slice_t path)
+{
+    size_t i;
+
+    for (i = 0; i < path.len; i++) {
+        unsigned char c = (unsigned char) path.data[i];
+        if (c <= ' ' || c >= 0x7f || strchr("\"#<>?`{}", c) != NULL) {
+            mayday_buf_addf(url, "%%%02X", c);
+        } else {
+            mayday_buf_addc(url, (char) c);
+        }
+    }
 }
 
 /* scheme://host/path; the query has a field of its own. */
@@ -118,7 +148,8 @@ add_url(mayday_event_t *event, cJSON *request)
     const mayday_record_view_t *view = event->view;
     bool secure = mayday_slice_eq(mayday_view_text(view, SCHEME), MAYDAY_SLICE("https"));
     mayday_slice_t host = mayday_view_text(view, HOST);
-    char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + MAYDAY_FIELD_MAX_PATH];
+    char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + 3 * MAYDAY_FIELD_MAX_PATH];
+    unsigned flags = view->flags[MAYDAY_FIELD_PATH];
     mayday_utf8_info_t info;
     mayday_buf_t url;
 
@@ -128,10 +159,9 @@ add_url(mayday_event_t *event, cJSON *request)
     mayday_buf_init(&url, storage, sizeof(storage));
     mayday_buf_adds(&url, secure ? "https://" : "http://");
     mayday_buf_add(&url, host.len > 0 ? host : MAYDAY_SLICE("localhost"));
-    mayday_buf_add(&url, mayday_view_text(view, PATH));
-    cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX,
-                                   view->flags[MAYDAY_FIELD_PATH], &info);
-    if (info.chars_whole > info.chars || (view->flags[MAYDAY_FIELD_PATH] & MAYDAY_FIELD_CUT) != 0) {
+    add_path(&url, mayday_view_text(view, PATH));
+    cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX, flags, &info);
+    if (info.chars_whole > info.chars || (flags & MAYDAY_FIELD_CUT) != 0) {
         mayday_note_cut(event, &info, mayday_event_part_key(MAYDAY_PART_REQUEST), "url", NULL);
     }
     mayday_json_add(request, "url", item);

@@ -31,8 +31,8 @@ read_baggage(mayday_slice_t baggage)
             !mayday_slice_starts(member, prefix)) {
             continue;
         }
-        mayday_slice_t value = mayday_slice(
-            equals + 1, member.len - (size_t) (equals + 1 - member.data));
+        mayday_slice_t value =
+            mayday_slice(equals + 1, member.len - (size_t) (equals + 1 - member.data));
         const char *properties = value.len > 0 ? memchr(value.data, ';', value.len) : NULL;
         if (properties != NULL) {
             value.len = (size_t) (properties - value.data);
@@ -82,6 +82,7 @@ mayday_event_trace(mayday_event_t *event)
     mayday_slice_t id = mayday_view_text(event->view, TRACE_ID);
     mayday_slice_t baggage = mayday_view_text(event->view, BAGGAGE);
     char trace_id[2 * MAYDAY_FIELD_MAX_TRACE_ID + 1];
+    mayday_json_out_t out = {0};
     cJSON *context = NULL;
 
     if (id.len != MAYDAY_FIELD_MAX_TRACE_ID) {
@@ -100,5 +101,6 @@ mayday_event_trace(mayday_event_t *event)
     if (context == NULL) {
         context = own_context(event, trace_id);
     }
-    return mayday_slice_str(cJSON_PrintUnformatted(context));
+    mayday_json_write(&out, context);
+    return mayday_json_out_end(&out);
 }

@@ -171,8 +171,8 @@ mayday_fingerprint_complete(mayday_event_t *event, cJSON *value)
 static cJSON *
 main_exception(mayday_event_t *event)
 {
-    cJSON *values = cJSON_GetObjectItemCaseSensitive(
-        mayday_event_part(event, MAYDAY_PART_EXCEPTION), "values");
+    cJSON *values =
+        cJSON_GetObjectItemCaseSensitive(mayday_event_part(event, MAYDAY_PART_EXCEPTION), "values");
     int size = cJSON_GetArraySize(values);
 
     return size > 0 ? cJSON_GetArrayItem(values, size - 1) : NULL;
@@ -187,8 +187,8 @@ exception_text(mayday_event_t *event, const char *key)
 static const char *
 tag_text(mayday_event_t *event, const char *key)
 {
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-        mayday_event_part(event, MAYDAY_PART_TAGS), key));
+    return cJSON_GetStringValue(
+        cJSON_GetObjectItemCaseSensitive(mayday_event_part(event, MAYDAY_PART_TAGS), key));
 }
 
 static const char *
@@ -205,8 +205,9 @@ part_text(mayday_event_t *event, mayday_part_t part)
 static const char *
 variable_value(mayday_event_t *event, mayday_slice_t name, char *storage, size_t size)
 {
-    static const char *const of_code[] = {"function", "module", "package", "path", "stack.function",
-                                          "stack.module", "stack.package", "stack.abs_path"};
+    static const char *const of_code[] = {"function",      "module",         "package",
+                                          "path",          "stack.function", "stack.module",
+                                          "stack.package", "stack.abs_path"};
     const mayday_slice_t tags = MAYDAY_SLICE("tags.");
     const char *value = NULL;
     size_t i;

@@ -53,8 +53,8 @@ word_end(segment_t *s)
     } else if (hex) {
         bool fits = s->word_length == uuid_lengths[s->uuid_words];
         s->uuid_words = fits ? s->uuid_words + 1 : s->word_length == uuid_lengths[0];
-        s->id = s->id || s->word_length == 32 || s->word_length == 40 ||
-                s->uuid_words == UUID_WORDS;
+        s->id =
+            s->id || s->word_length == 32 || s->word_length == 40 || s->uuid_words == UUID_WORDS;
     } else {
         s->uuid_words = 0;
     }

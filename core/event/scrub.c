@@ -10,21 +10,16 @@
 
 enum { NAME_LENGTH_MAX = 64 };
 
-typedef struct {
-    mayday_slice_t text;
-    bool plain; /* counts in "name: value", too */
-} term_t;
-
-#define WEAK(text) {{text, sizeof(text) - 1}, false}
-#define PLAIN(text) {{text, sizeof(text) - 1}, true}
-
-static const term_t terms[] = {
-    PLAIN("password"), PLAIN("passwd"),        PLAIN("pwd"),     PLAIN("token"),
-    PLAIN("secret"),   PLAIN("authorization"), PLAIN("jwt"),     PLAIN("bearer"),
-    PLAIN("api-key"),  PLAIN("api_key"),       PLAIN("apikey"),  PLAIN("credentials"),
-    WEAK("auth"),      WEAK("key"),            WEAK("sso"),      WEAK("saml"),
-    WEAK("csrf"),      WEAK("xsrf"),           WEAK("session"),  WEAK("sid"),
-    WEAK("identity"),
+static const struct {
+    const char *text; /* at least three letters */
+    bool plain;       /* counts in "name: value", too */
+} terms[] = {
+    {"password", true},  {"passwd", true},  {"pwd", true},      {"token", true},
+    {"secret", true},    {"jwt", true},     {"bearer", true},   {"authorization", true},
+    {"api-key", true},   {"api_key", true}, {"apikey", true},   {"credentials", true},
+    {"auth", false},     {"key", false},    {"sso", false},     {"saml", false},
+    {"csrf", false},     {"xsrf", false},   {"session", false}, {"sid", false},
+    {"identity", false},
 };
 
 #define BIT(letter) (1u << ((letter) - 'a'))
@@ -38,15 +33,12 @@ lower(char c)
 }
 
 static bool
-begins(mayday_slice_t s, mayday_slice_t term)
+begins(mayday_slice_t s, const char *term)
 {
     size_t i;
 
-    if (s.len < term.len) {
-        return false;
-    }
-    for (i = 0; i < term.len; i++) {
-        if (lower(s.data[i]) != term.data[i]) {
+    for (i = 0; term[i] != '\0'; i++) {
+        if (i == s.len || lower(s.data[i]) != term[i]) {
             return false;
         }
     }
@@ -64,7 +56,7 @@ holds_term(mayday_slice_t name, bool plain_only)
             continue;
         }
         for (t = 0; t < MAYDAY_COUNT(terms); t++) {
-            if (terms[t].text.data[0] == c && (terms[t].plain || !plain_only) &&
+            if (terms[t].text[0] == c && (terms[t].plain || !plain_only) &&
                 begins(mayday_slice(name.data + i, name.len - i), terms[t].text)) {
                 return true;
             }
@@ -192,36 +184,45 @@ userinfo_after(mayday_slice_t text, size_t i)
     return at == SIZE_MAX ? mayday_slice(NULL, 0) : mayday_slice(text.data + i, at - i);
 }
 
+/* The credentials behind the space at position i, if a scheme's name ends there. */
+static mayday_slice_t
+credentials_after(mayday_slice_t text, size_t i)
+{
+    static const char *const schemes[] = {"bearer", "basic"};
+    const size_t basic_min = 8; /* "basic auth failed" is prose */
+    size_t s;
+
+    for (s = 0; s < MAYDAY_COUNT(schemes); s++) {
+        size_t len = strlen(schemes[s]);
+        if (i >= len && begins(mayday_slice(text.data + i - len, len), schemes[s]) &&
+            (i == len || !is_name(text.data[i - len - 1]))) {
+            size_t end = word_end(text, i + 1);
+            if (s == 0 || end - (i + 1) > basic_min) {
+                return mayday_slice(text.data + i + 1, end - (i + 1));
+            }
+        }
+    }
+    return mayday_slice(NULL, 0);
+}
+
 /* The secret that the byte at position i announces; empty: none. */
 static mayday_slice_t
 secret_at(mayday_slice_t text, size_t i)
 {
-    mayday_slice_t before = mayday_slice(text.data, i), none = {NULL, 0};
     bool marked;
 
     if (text.data[i] == ' ') {
-        size_t length = i >= 6 && begins(mayday_slice(text.data + i - 6, 6), MAYDAY_SLICE("bearer"))
-                            ? 6
-                        : i >= 5 && begins(mayday_slice(text.data + i - 5, 5), MAYDAY_SLICE("basic"))
-                            ? 5
-                            : 0;
-        if (length == 0 || (i > length && is_name(text.data[i - length - 1]))) {
-            return none;
-        }
-        mayday_slice_t secret =
-            mayday_slice(text.data + i + 1, word_end(text, i + 1) - (i + 1));
-        /* "basic auth failed" is prose */
-        return length == 6 || secret.len > 8 ? secret : none;
+        return credentials_after(text, i);
     }
     if (text.data[i] == ':' && i + 2 < text.len && text.data[i + 1] == '/' &&
         text.data[i + 2] == '/') {
         return userinfo_after(text, i + 3);
     }
-    mayday_slice_t name = name_before(text, before.len, &marked);
+    mayday_slice_t name = name_before(text, i, &marked);
     if (holds_term(name, text.data[i] == ':' && !marked)) {
         return value_after(text, i + 1);
     }
-    return none;
+    return mayday_slice(NULL, 0);
 }
 
 bool

@@ -13,7 +13,7 @@
 #define MAYDAY_UTF8_ELLIPSIS "..." /* ends a text that was cut */
 
 /* Room that always suffices for a text of len bytes: a broken byte takes three. */
-#define MAYDAY_UTF8_SIZE(len) ((len) * 3 + sizeof(MAYDAY_UTF8_ELLIPSIS))
+#define MAYDAY_UTF8_SIZE(len) ((len) *3 + sizeof(MAYDAY_UTF8_ELLIPSIS))
 
 typedef struct {
     size_t len;         /* bytes written, the final NUL not counted              */

@@ -51,8 +51,23 @@ def wrong_ranges(event):
             value = value[int(key)] if isinstance(value, list) else value[key]
         for rule, _, start, end in note["rem"]:
             expected = "..." if rule == "!limit" else "[Filtered]"
-            if value[start:end] != expected:
+            if value[start:end] != expected or end > len(value):
                 yield f"_meta.{'.'.join(path)}: {value[start:end]!r} where {expected!r} should be"
+
+
+def removed_by_relay(event, normalised):
+    """What Relay took out beyond what Mayday had cut and filtered itself. Relay
+    sorts tags, so these are told apart by their rules only."""
+    def found(meta):
+        return sorted((".".join(path) if path[0] != "tags" else "tags", rule)
+                      for path, note in rem_in(meta) for rule, *_ in note["rem"])
+
+    ours = found(event.get("_meta"))
+    for path, rule in found(normalised.get("_meta")):
+        if (path, rule) in ours:
+            ours.remove((path, rule))
+        else:
+            yield f"{path}: {rule}"
 
 
 def problems(event):
@@ -64,6 +79,7 @@ def problems(event):
     normalised = normalise(event)
     found += [f"relay: {e}" for e in errors_in(normalised.get("_meta"))]
     found += [f"relay: {e}" for e in normalised.get("errors") or []]
+    found += [f"relay: removes at {e}" for e in removed_by_relay(event, normalised)]
     if normalised.get("type") != "error":
         found.append(f"relay: takes it for {normalised.get('type')!r}, not for an error")
     for part in ("exception", "request", "user", "contexts", "tags", "breadcrumbs"):
@@ -80,7 +96,9 @@ def check_event(event):
 def main(files):
     count = bad = 0
     for file in files:
-        for number, line in enumerate(pathlib.Path(file).read_text().splitlines(), 1):
+        for number, line in enumerate(pathlib.Path(file).read_text().split("\n"), 1):
+            if not line:
+                continue
             count += 1
             found = problems(json.loads(line))
             bad += bool(found)

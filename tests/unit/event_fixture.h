@@ -35,7 +35,7 @@ fixture_u64(mayday_record_view_t *view, mayday_field_t field, uint64_t number)
     view->present |= (uint64_t) 1 << field;
 }
 
-#define view_set_text(view, ID, literal)                                                          \
+#define view_set_text(view, ID, literal)                                                           \
     fixture_text((view), MAYDAY_FIELD_##ID, mayday_slice((literal), sizeof(literal) - 1))
 #define view_set_u64(view, ID, number) fixture_u64((view), MAYDAY_FIELD_##ID, (number))
 
@@ -82,7 +82,8 @@ fixture_request(mayday_record_view_t *view, mayday_kind_t kind, unsigned status)
     view_set_u64(view, KIND, kind);
     view_set_u64(view, STATUS, status);
     view_set_u64(view, DURATION_US, 1234567);
-    view_set_text(view, EVENT_ID, "\xfc\x6d\x8c\x0c\x43\xfc\x46\x30\xad\x85\x0e\xe5\x18\xf1\xb9\xd0");
+    view_set_text(view, EVENT_ID,
+                  "\xfc\x6d\x8c\x0c\x43\xfc\x46\x30\xad\x85\x0e\xe5\x18\xf1\xb9\xd0");
     view_set_text(view, METHOD, "GET");
     view_set_text(view, SCHEME, "https");
     view_set_text(view, HOST, "shop.example.com");
@@ -124,14 +125,22 @@ static inline void
 fixture_view(mayday_record_view_t *view, mayday_kind_t kind)
 {
     static const unsigned statuses[MAYDAY_KIND_MAX] = {
-        [MAYDAY_KIND_UPSTREAM_REFUSED] = 502,      [MAYDAY_KIND_UPSTREAM_UNREACHABLE] = 502,
-        [MAYDAY_KIND_UPSTREAM_CONNECT_TIMEOUT] = 504, [MAYDAY_KIND_UPSTREAM_TLS] = 502,
-        [MAYDAY_KIND_UPSTREAM_DNS] = 502,          [MAYDAY_KIND_UPSTREAM_UNAVAILABLE] = 502,
-        [MAYDAY_KIND_UPSTREAM_SEND_TIMEOUT] = 504, [MAYDAY_KIND_UPSTREAM_READ_TIMEOUT] = 504,
-        [MAYDAY_KIND_UPSTREAM_CLOSED] = 502,       [MAYDAY_KIND_UPSTREAM_TRUNCATED] = 200,
-        [MAYDAY_KIND_UPSTREAM_INVALID] = 502,      [MAYDAY_KIND_UPSTREAM_RESPONSE] = 503,
-        [MAYDAY_KIND_LIMITED] = 503,               [MAYDAY_KIND_SERVER_INTERNAL] = 500,
-        [MAYDAY_KIND_RETRIED] = 200,               [MAYDAY_KIND_CLIENT_CLOSED] = 499,
+        [MAYDAY_KIND_UPSTREAM_REFUSED] = 502,
+        [MAYDAY_KIND_UPSTREAM_UNREACHABLE] = 502,
+        [MAYDAY_KIND_UPSTREAM_CONNECT_TIMEOUT] = 504,
+        [MAYDAY_KIND_UPSTREAM_TLS] = 502,
+        [MAYDAY_KIND_UPSTREAM_DNS] = 502,
+        [MAYDAY_KIND_UPSTREAM_UNAVAILABLE] = 502,
+        [MAYDAY_KIND_UPSTREAM_SEND_TIMEOUT] = 504,
+        [MAYDAY_KIND_UPSTREAM_READ_TIMEOUT] = 504,
+        [MAYDAY_KIND_UPSTREAM_CLOSED] = 502,
+        [MAYDAY_KIND_UPSTREAM_TRUNCATED] = 200,
+        [MAYDAY_KIND_UPSTREAM_INVALID] = 502,
+        [MAYDAY_KIND_UPSTREAM_RESPONSE] = 503,
+        [MAYDAY_KIND_LIMITED] = 503,
+        [MAYDAY_KIND_SERVER_INTERNAL] = 500,
+        [MAYDAY_KIND_RETRIED] = 200,
+        [MAYDAY_KIND_CLIENT_CLOSED] = 499,
     };
 
     fixture_request(view, kind, statuses[kind]);

@@ -29,7 +29,8 @@ assert_envelope(const char *trace, const char *key, const char *expected)
     assert_string_equal(out, expected);
 }
 
-#define ITEM "\n{\"type\":\"event\",\"content_type\":\"application/json\",\"length\":7}\n{\"a\":1}\n"
+#define ITEM                                                                                       \
+    "\n{\"type\":\"event\",\"content_type\":\"application/json\",\"length\":7}\n{\"a\":1}\n"
 
 static void
 test_envelope_event__too_small(void **state)
@@ -88,13 +89,13 @@ test_envelope_client_report__several(void **state)
     (void) state;
     mayday_buf_init(&buf, out, sizeof(out));
     mayday_envelope_client_report(&buf, discarded, 2, "mayday.httpd", SENT_US);
-    assert_string_equal(
-        out, "{\"sdk\":{\"name\":\"mayday.httpd\",\"version\":\"" MAYDAY_VERSION
-             "\"},\"sent_at\":\"2026-11-22T13:00:00.123456Z\"}\n"
-             "{\"type\":\"client_report\"}\n"
-             "{\"timestamp\":\"2026-11-22T13:00:00.123456Z\",\"discarded_events\":["
-             "{\"reason\":\"queue_overflow\",\"category\":\"error\",\"quantity\":12},"
-             "{\"reason\":\"send_error\",\"category\":\"error\",\"quantity\":1}]}\n");
+    assert_string_equal(out,
+                        "{\"sdk\":{\"name\":\"mayday.httpd\",\"version\":\"" MAYDAY_VERSION
+                        "\"},\"sent_at\":\"2026-11-22T13:00:00.123456Z\"}\n"
+                        "{\"type\":\"client_report\"}\n"
+                        "{\"timestamp\":\"2026-11-22T13:00:00.123456Z\",\"discarded_events\":["
+                        "{\"reason\":\"queue_overflow\",\"category\":\"error\",\"quantity\":12},"
+                        "{\"reason\":\"send_error\",\"category\":\"error\",\"quantity\":1}]}\n");
 }
 
 static void

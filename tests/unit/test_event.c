@@ -3,6 +3,7 @@
  * With MAYDAY_EVENTS_OUT=FILE the events of all tests are written there, one a
  * line, for tests/event_schema/check.py.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -112,15 +113,12 @@ test_event_serialise__broken_utf8_and_nul(void **state)
     view_set_text(&view, QUERY, "a=%00b&c=%ff");
     view.headers[0].value = MAYDAY_SLICE("a\0b\xe2\x82");
     cJSON *json = whole();
-    assert_string_equal(text_at(json, "request.url"),
-                        "https://h\xef\xbf\xbdst/a\xef\xbf\xbd\xef\xbf\xbd/\xef\xbf\xbd(/"
-                        "\xef\xbf\xbdx");
+    assert_string_equal(text_at(json, "request.url"), "https://h\xef\xbf\xbdst/a%FF%FE/%C3(/%00x");
     assert_string_equal(text_at(json, "request.query_string.0.1"), "\xef\xbf\xbd"
                                                                    "b");
     assert_string_equal(text_at(json, "request.query_string.1.1"), "\xef\xbf\xbd");
-    assert_string_equal(text_at(json, "request.headers.0.1"),
-                        "a\xef\xbf\xbd"
-                        "b\xef\xbf\xbd\xef\xbf\xbd");
+    assert_string_equal(text_at(json, "request.headers.0.1"), "a\xef\xbf\xbd"
+                                                              "b\xef\xbf\xbd\xef\xbf\xbd");
 }
 
 static void
@@ -175,6 +173,8 @@ test_event_serialise__everything_at_its_most(void **state)
     assert_true(strlen(text_at(json, "request.url")) == 256);
     assert_true(cJSON_GetArraySize(at(json, "request.headers")) < 20);
     assert_int_equal((int) number_at(json, "_meta.request.headers..len"), MAYDAY_VIEW_HEADERS_MAX);
+    assert_int_equal((int) number_at(json, "_meta.request.query_string.0.0..len"),
+                     MAYDAY_FIELD_MAX_QUERY);
     assert_true(cJSON_IsTrue(at(json, "contexts.mayday.truncated")));
     assert_int_equal(cJSON_GetArraySize(at(json, "breadcrumbs.values")), 64);
 }
@@ -186,11 +186,13 @@ test_event_tags__odd_names_and_values(void **state)
     view.tag_count = 0;
     view_add_tag(&view, "a b\nc", "x\r\ny");
     view_add_tag(&view, "empty", "");
+    view_add_tag(&view, "blank", " \n");
     view_add_tag(&view, "a-name-that-is-longer-than-thirty-two", "v");
     view_add_tag(&view, "upstream", "mine");
     cJSON *json = whole();
     assert_string_equal(text_at(json, "tags.a_b_c"), "x  y");
     assert_null(at(json, "tags.empty"));
+    assert_null(at(json, "tags.blank"));
     assert_string_equal(text_at(json, "tags.a-name-that-is-longer-than-thirt"), "v");
     assert_string_equal(text_at(json, "tags.upstream"), "mine");
 }
@@ -212,11 +214,26 @@ test_event_user__what_is_no_address(void **state)
 static void
 test_event_release__names_that_sentry_refuses(void **state)
 {
+    const char *const refused[] = {"shop/1.0", "a\\b", "a\nb", "a\x7f", " ", ".", ".."};
+
     (void) state;
-    view_set_text(&view, RELEASE, "shop/1.0");
+    for (size_t i = 0; i < MAYDAY_COUNT(refused); i++) {
+        mayday_event_init(&event, &view, &fixture_settings);
+        fixture_text(&view, MAYDAY_FIELD_RELEASE, mayday_slice_str(refused[i]));
+        fixture_text(&view, MAYDAY_FIELD_ENVIRONMENT, mayday_slice_str(refused[i]));
+        assert_null(mayday_event_part(&event, MAYDAY_PART_RELEASE));
+        assert_null(mayday_event_part(&event, MAYDAY_PART_ENVIRONMENT));
+    }
+    mayday_event_init(&event, &view, &fixture_settings);
+    view_set_text(&view, RELEASE, "latest");
     view_set_text(&view, ENVIRONMENT, "None");
     assert_null(mayday_event_part(&event, MAYDAY_PART_RELEASE));
     assert_null(mayday_event_part(&event, MAYDAY_PART_ENVIRONMENT));
+    mayday_event_init(&event, &view, &fixture_settings);
+    view_set_text(&view, RELEASE, "");
+    view_set_text(&view, ENVIRONMENT, "qa 1");
+    assert_string_equal(mayday_event_part_text(&event, MAYDAY_PART_RELEASE).data, "shop@1.4.2");
+    assert_string_equal(mayday_event_part_text(&event, MAYDAY_PART_ENVIRONMENT).data, "qa 1");
 }
 
 static void
@@ -250,8 +267,7 @@ test_event_serialise__every_kind(void **state)
         assert_string_equal(text_at(json, "transaction_info.source"), "sanitized");
         assert_string_equal(text_at(json, "sdk.name"), "mayday.nginx");
         assert_string_equal(text_at(json, "sdk.settings.infer_ip"), "never");
-        assert_string_equal(text_at(json, "exception.values.0.mechanism.type"),
-                            "auto.http.mayday");
+        assert_string_equal(text_at(json, "exception.values.0.mechanism.type"), "auto.http.mayday");
         assert_int_equal(cJSON_IsTrue(at(json, "exception.values.0.mechanism.handled")),
                          kind == MAYDAY_KIND_RETRIED);
         assert_null(at(json, "user"));
@@ -389,6 +405,15 @@ test_event_meta__cut_before_the_record(void **state)
                         "https://shop.example.com/orders/1234/items...");
     assert_string_equal(text_at(json, "_meta.request.url..rem.0.0"), "!limit");
     assert_null(at(json, "_meta.request.url..len"));
+
+    static char big[600];
+    memset(big, 'x', sizeof(big));
+    fixture_text(&view, MAYDAY_FIELD_PATH, mayday_slice(big, sizeof(big)));
+    mayday_event_init(&event, &view, &fixture_settings);
+    json = whole();
+    assert_int_equal((int) number_at(json, "_meta.request.url..rem.0.3"),
+                     (int) strlen(text_at(json, "request.url")));
+    assert_null(at(json, "_meta.request.url..len"));
 }
 
 /* ---- what rules do ---- */
@@ -450,13 +475,13 @@ test_event_degrade__only_the_allow_list(void **state)
     mayday_event_degrade(&event, "rules.lua:12: attempt to index a nil value");
     cJSON *json = whole();
     mayday_slice_t text = mayday_event_serialise(&event);
-    const char *const gone[] = {"jane", "203.0.113.7", "Firefox",  "acme",
-                                "half", "caf",         "connect()", "headers", "/1234"};
+    const char *const gone[] = {"jane", "203.0.113.7", "Firefox", "acme", "half",
+                                "caf",  "connect()",   "headers", "/1234"};
     for (size_t i = 0; i < MAYDAY_COUNT(gone); i++) {
         assert_true(mayday_slice_find(text, mayday_slice_str(gone[i]), 0) == SIZE_MAX);
     }
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-                            at(json, "tags"), "mayday.rule_error")),
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(at(json, "tags"),
+                                                                              "mayday.rule_error")),
                         "rules.lua:12: attempt to index a nil value");
     assert_string_equal(text_at(json, "exception.values.0.value"),
                         "shop_backend refused connections (2 peers tried)");
@@ -476,6 +501,81 @@ test_event_degrade__log_text_does_not_name_the_event(void **state)
     mayday_event_degrade(&event, "rules.lua:1: boom");
     assert_string_equal(text_at(whole(), "exception.values.0.value"),
                         "500 while serving GET /orders/*/items");
+}
+
+/* ---- writing ---- */
+
+static void
+assert_extra(cJSON *extra, const char *expected)
+{
+    char text[512];
+
+    mayday_event_replace(&event, MAYDAY_PART_EXTRA, extra);
+    mayday_slice_t json = mayday_event_serialise(&event);
+    snprintf(text, sizeof(text), "\"extra\":%s,\"sdk\"", expected);
+    assert_true(mayday_slice_find(json, mayday_slice_str(text), 0) != SIZE_MAX);
+}
+
+static void
+test_event_serialise__numbers(void **state)
+{
+    const double numbers[] = {0, -1, 42, 1.5, -0.25, 9007199254740992.0, 1e300, 0.1};
+    cJSON *array = cJSON_CreateDoubleArray(numbers, (int) MAYDAY_COUNT(numbers));
+
+    (void) state;
+    cJSON_AddItemToArray(array, cJSON_CreateNumber((double) INFINITY));
+    cJSON_AddItemToArray(array, cJSON_CreateNumber((double) NAN));
+    assert_extra(array, "[0,-1,42,1.5,-0.25,9007199254740992,1.0000000000000001e+300,"
+                        "0.10000000000000001,null,null]");
+}
+
+static void
+test_event_serialise__strings(void **state)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    (void) state;
+    cJSON_AddStringToObject(object, "k\"\n", "\x01\x1f \x7f\\\r\t long enough for a word \" of it");
+    cJSON_AddStringToObject(object, "", "caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac");
+    assert_extra(object, "{\"k\\\"\\n\":\"\\u0001\\u001f \x7f\\\\\\r\\t long enough for a word "
+                         "\\\" of it\",\"\":\"caf\xc3\xa9 \xf0\x9f\x98\x80 \xe2\x82\xac\"}");
+}
+
+/* Every byte, at every place of a word: escaped or as it is, and read back the same. */
+static void
+test_event_serialise__every_byte(void **state)
+{
+    (void) state;
+    for (int byte = 1; byte < 0x80; byte++) {
+        for (size_t at_byte = 0; at_byte < 9; at_byte++) {
+            char text[] = "abcdefghi";
+            text[at_byte] = (char) byte;
+            mayday_event_replace(&event, MAYDAY_PART_EXTRA, cJSON_CreateString(text));
+            mayday_slice_t json = mayday_event_serialise(&event);
+            cJSON *parsed = cJSON_ParseWithLength(json.data, json.len);
+            assert_string_equal(text_at(parsed, "extra"), text);
+            mayday_event_memory_end();
+            mayday_event_memory_begin();
+            mayday_event_init(&event, &view, &fixture_settings);
+        }
+    }
+}
+
+static void
+test_event_serialise__too_deep(void **state)
+{
+    cJSON *outer = cJSON_CreateArray(), *inner = outer;
+
+    (void) state;
+    for (int i = 0; i < 200; i++) {
+        cJSON *next = cJSON_CreateArray();
+        cJSON_AddItemToArray(inner, next);
+        inner = next;
+    }
+    mayday_event_replace(&event, MAYDAY_PART_EXTRA, outer);
+    mayday_slice_t json = mayday_event_serialise(&event);
+    assert_true(mayday_slice_find(json, MAYDAY_SLICE("[[null]]"), 0) != SIZE_MAX);
+    assert_non_null(cJSON_ParseWithLength(json.data, json.len));
 }
 
 /* ---- trace ---- */
@@ -502,9 +602,10 @@ test_event_trace__own(void **state)
 {
     (void) state;
     view_set_u64(&view, SAMPLED, 1);
-    assert_trace("{\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"environment\":\"production\","
-                 "\"release\":\"shop@1.4.2\",\"transaction\":\"GET /orders/*/items\","
-                 "\"sampled\":\"true\"}");
+    assert_trace(
+        "{\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"environment\":\"production\","
+        "\"release\":\"shop@1.4.2\",\"transaction\":\"GET /orders/*/items\","
+        "\"sampled\":\"true\"}");
 }
 
 static void
@@ -526,8 +627,9 @@ test_event_trace__baggage_of_another_trace(void **state)
     (void) state;
     view_set_text(&view, BAGGAGE, "sentry-trace_id=771a43a4192642f0b136d5159a501700");
     mayday_event_replace(&event, MAYDAY_PART_TRANSACTION, NULL);
-    assert_trace("{\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"environment\":\"production\","
-                 "\"release\":\"shop@1.4.2\"}");
+    assert_trace(
+        "{\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"environment\":\"production\","
+        "\"release\":\"shop@1.4.2\"}");
 }
 
 /* ---- memory ---- */
@@ -612,6 +714,10 @@ main(void)
         TEST(test_event_replace__transaction_becomes_custom),
         TEST(test_event_degrade__only_the_allow_list),
         TEST(test_event_degrade__log_text_does_not_name_the_event),
+        TEST(test_event_serialise__numbers),
+        TEST(test_event_serialise__strings),
+        TEST(test_event_serialise__every_byte),
+        TEST(test_event_serialise__too_deep),
         TEST(test_event_trace__none),
         TEST(test_event_trace__own),
         TEST(test_event_trace__frozen_by_baggage),

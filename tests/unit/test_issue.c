@@ -348,8 +348,9 @@ test_event_title__as_rules_left_it(void **state)
     mayday_buf_t title;
 
     (void) state;
-    mayday_event_replace(&event, MAYDAY_PART_EXCEPTION,
-                         cJSON_Parse("{\"values\":[{\"type\":\"A\"},{\"type\":\"B\",\"value\":\"c\"}]}"));
+    mayday_event_replace(
+        &event, MAYDAY_PART_EXCEPTION,
+        cJSON_Parse("{\"values\":[{\"type\":\"A\"},{\"type\":\"B\",\"value\":\"c\"}]}"));
     mayday_buf_init(&title, storage, sizeof(storage));
     mayday_event_title(&event, &title);
     assert_string_equal(storage, "B: c");

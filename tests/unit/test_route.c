@@ -58,7 +58,8 @@ test_route_normalise__shapes(void **state)
     assert_route("/u/abcdefab-abcd-abcd-abcd-abcdefabcdef/x", "/u/*/x");
     assert_route("/u/pre-abcdefab-abcd-abcd-abcd-abcdefabcdef", "/u/*");
     assert_route("/u/abcdefab-abcdefab-abcd-abcd-abcd-abcdefabcdef", "/u/*");
-    assert_route("/u/abcdefab-abcd-abcd-abcd-abcdefabcde", "/u/abcdefab-abcd-abcd-abcd-abcdefabcde");
+    assert_route("/u/abcdefab-abcd-abcd-abcd-abcdefabcde",
+                 "/u/abcdefab-abcd-abcd-abcd-abcdefabcde");
     assert_route("/u/abcdefab-abcd--abcd-abcd-abcdefabcdef",
                  "/u/abcdefab-abcd--abcd-abcd-abcdefabcdef");
     assert_route("/u/abcdefab_abcd_abcd_abcd_abcdefabcdef",

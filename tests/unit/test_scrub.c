@@ -93,8 +93,7 @@ test_scrub_text__pairs(void **state)
                     "{\"user\":\"jane\",\"accessToken\":\"" F "\"}");
     assert_scrubbed("{\\\"token\\\":\\\"abc\\\",\\\"a\\\":1}",
                     "{\\\"token\\\":\\\"" F "\\\",\\\"a\\\":1}");
-    assert_scrubbed("[password] => hunter2 [name] => jane",
-                    "[password] => " F " [name] => jane");
+    assert_scrubbed("[password] => hunter2 [name] => jane", "[password] => " F " [name] => jane");
     assert_scrubbed("'secret' => 'two words', 'a' => 'b'", "'secret' => '" F "', 'a' => 'b'");
     assert_scrubbed("X-Api-Key: abc", "X-Api-Key: " F);
     assert_scrubbed("pwd='never closed", "pwd='" F);

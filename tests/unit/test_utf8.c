@@ -43,8 +43,8 @@ test_utf8_clean__broken(void **state)
 {
     (void) state;
     assert_clean(MAYDAY_SLICE("a\xff z"), 99, MAYDAY_OK, "a" R " z");
-    assert_clean(MAYDAY_SLICE("\xc0\xaf"), 99, MAYDAY_OK, R R);         /* overlong  */
-    assert_clean(MAYDAY_SLICE("\xed\xa0\x80"), 99, MAYDAY_OK, R R R);   /* surrogate */
+    assert_clean(MAYDAY_SLICE("\xc0\xaf"), 99, MAYDAY_OK, R R);       /* overlong  */
+    assert_clean(MAYDAY_SLICE("\xed\xa0\x80"), 99, MAYDAY_OK, R R R); /* surrogate */
     assert_clean(MAYDAY_SLICE("\xf4\x90\x80\x80"), 99, MAYDAY_OK, R R R R);
     assert_clean(MAYDAY_SLICE("x\xe2\x82"), 99, MAYDAY_OK, "x" R R); /* broken off */
     assert_clean(MAYDAY_SLICE("a\0b"), 99, MAYDAY_OK, "a" R "b");
@@ -81,8 +81,9 @@ test_utf8_clean__tells_lengths(void **state)
     mayday_utf8_info_t info;
 
     (void) state;
-    assert_int_equal(mayday_utf8_clean(out, sizeof(out), MAYDAY_SLICE("\xc3\xa9\xff"
-                                                                      "cdefg"),
+    assert_int_equal(mayday_utf8_clean(out, sizeof(out),
+                                       MAYDAY_SLICE("\xc3\xa9\xff"
+                                                    "cdefg"),
                                        5, &info),
                      MAYDAY_TRUNCATED);
     assert_string_equal(out, "\xc3\xa9" R "...");
