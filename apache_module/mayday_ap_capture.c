@@ -562,9 +562,16 @@ capture(failure_t *f, bool status_failed)
 static __attribute__((noinline)) void
 look_closely(request_rec *first, mayday_ap_evidence_t *evidence)
 {
+    const mayday_ap_ctx_t *ctx = ap_get_module_config(first->request_config, &mayday_module);
     failure_t f = {.first = first, .subject = first, .last = first, .evidence = evidence};
     bool failed = mayday_ap_is_failed(first);
 
+    if (ctx != NULL && ctx->stand_in) {
+        if (evidence != NULL) {
+            mayday_ap_log_release(evidence);
+        }
+        return;
+    }
     /* The first that failed is the truth; what comes behind it is its ErrorDocument. */
     while (!failed && f.subject->next != NULL) {
         f.subject = f.subject->next;
@@ -594,6 +601,9 @@ mayday_ap_log_transaction(request_rec *r)
         return DECLINED;
     }
     evidence = mayday_ap_log_leave(r);
+    if (r->connection->master != NULL) {
+        mayday_ap_leave_stream(r);
+    }
     if (MAYDAY_UNLIKELY(evidence != NULL || r->next != NULL || r->connection->aborted ||
                         mayday_status_set_has(place->failed_status, (unsigned) r->status))) {
         look_closely(r, evidence);

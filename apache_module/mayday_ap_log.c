@@ -21,8 +21,9 @@
 #include "core/capture/cause.h"
 
 #define BUCKETS 64u
-#define EVIDENCE_MIN 16
-#define EVIDENCE_MAX 256
+/* A request's evidence stays until it is logged: with HTTP/2 there are more than threads. */
+#define EVIDENCE_PER_THREAD 16
+#define EVIDENCE_MAX 1024
 #define LINE_SIZE_MAX 1536u
 
 static struct {
@@ -42,9 +43,9 @@ static _Thread_local struct {
 apr_status_t
 mayday_ap_log_init(apr_pool_t *pchild, int threads)
 {
-    int count = threads * 2;
+    int count = threads < EVIDENCE_MAX / EVIDENCE_PER_THREAD ? threads * EVIDENCE_PER_THREAD
+                                                             : EVIDENCE_MAX;
 
-    count = count < EVIDENCE_MIN ? EVIDENCE_MIN : count > EVIDENCE_MAX ? EVIDENCE_MAX : count;
     /* untouched pages cost nothing: not cleared here, a place is when it is taken */
     table.all = apr_palloc(pchild, (size_t) count * sizeof(*table.all));
     table.count = (unsigned) count;

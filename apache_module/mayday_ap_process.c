@@ -158,6 +158,19 @@ retained(void)
     return r;
 }
 
+/*
+ * In whatever the parent forks: only the parent may keep the agent alive, and
+ * mod_cgid's daemon neither execs nor calls a hook in which to let go.
+ */
+static void
+let_go_of_agent(void)
+{
+    if (mayday_ap.supervisor != NULL && mayday_ap.supervisor->life_fd[1] >= 0) {
+        close(mayday_ap.supervisor->life_fd[1]);
+        mayday_ap.supervisor->life_fd[1] = -1;
+    }
+}
+
 /* The configuration goes: for good, or to be read again. */
 static apr_status_t
 leave_parent(void *data)
@@ -209,6 +222,11 @@ mayday_ap_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, se
     mayday_ap.one_process = ap_exists_config_define("ONE_PROCESS");
     agent_pool = pconf;
     apr_pool_cleanup_register(pconf, r, leave_parent, apr_pool_cleanup_null);
+    /* libc forgets it when this module is unloaded */
+    if (pthread_atfork(NULL, NULL, let_go_of_agent) != 0) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "MD0011: no memory: the agent may outlive the server");
+    }
     supervise(s);
     return OK;
 }
@@ -244,7 +262,7 @@ mayday_ap_child_init(apr_pool_t *pchild, server_rec *s)
                      mayday_ap.supervisor->settings, is_threaded != AP_MPMQ_NOT_SUPPORTED);
     if (mayday_lane_claim(&mayday_ap.lane) != MAYDAY_OK) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "MD0120 no lane is free: failures of this process are lost and counted "
+                     "MD0010: no lane is free: failures of this process are lost and counted "
                      "until one is");
     }
     mayday_ap_log_init(pchild, threads);

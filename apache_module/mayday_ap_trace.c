@@ -186,17 +186,52 @@ mayday_ap_expr_lookup(ap_expr_lookup_parms *parms)
 
 /* ---- hooks ---- */
 
+/*
+ * Where a stream's request ends without an answer, mod_http2 makes a second one
+ * of the same to send its 500: one failure, of which the first knows the cause.
+ * The connection, which is the stream's own, remembers the first until it ends.
+ */
+static __attribute__((noinline)) void
+enter_stream(request_rec *r)
+{
+    ap_conf_vector_t *of_connection = r->connection->conn_config;
+    request_rec *failed = ap_get_module_config(of_connection, &mayday_module);
+    mayday_ap_ctx_t *ctx;
+
+    if (failed == NULL) {
+        ap_set_module_config(of_connection, &mayday_module, r);
+        mayday_ap_log_enter(r);
+        return;
+    }
+    ctx = apr_pmemdup(r->pool, mayday_ap_ctx(failed), sizeof(*ctx));
+    ctx->stand_in = true;
+    ctx->baggage = NULL; /* is in the other's pool */
+    ap_set_module_config(r->request_config, &mayday_module, ctx);
+}
+
+void
+mayday_ap_leave_stream(request_rec *r)
+{
+    if (ap_get_module_config(r->connection->conn_config, &mayday_module) == r) {
+        ap_set_module_config(r->connection->conn_config, &mayday_module, NULL);
+    }
+}
+
 int
 mayday_ap_post_read_request(request_rec *r)
 {
     if (!mayday_ap.serving) {
         return DECLINED;
     }
-    if (MAYDAY_LIKELY(r->prev == NULL)) {
+    if (MAYDAY_UNLIKELY(r->prev != NULL)) {
+        if (mayday_ap_is_failed(r->prev)) {
+            /* r is the ErrorDocument of a failure */
+            mayday_ap_show(r, true);
+        }
+    } else if (r->connection->master != NULL) {
+        enter_stream(r);
+    } else {
         mayday_ap_log_enter(r);
-    } else if (mayday_ap_is_failed(r->prev)) {
-        /* r is the ErrorDocument of a failure */
-        mayday_ap_show(r, true);
     }
     return DECLINED;
 }

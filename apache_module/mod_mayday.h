@@ -156,7 +156,8 @@ typedef struct {
     mayday_trace_t trace;
     const char *baggage; /* the caller's, where its trace is continued; or NULL */
     bool has_trace;
-    bool shown; /* environment and notes are set */
+    bool shown;    /* environment and notes are set                             */
+    bool stand_in; /* of mod_http2, for a request that failed and is logged too */
 } mayday_ap_ctx_t;
 
 mayday_ap_ctx_t *mayday_ap_ctx(request_rec *first);
@@ -164,6 +165,9 @@ const mayday_trace_t *mayday_ap_trace(request_rec *first, const mayday_place_t *
 
 /* Sets MAYDAY_EVENT_ID, and the trace's variables, in the environment and notes of r. */
 void mayday_ap_show(request_rec *r, bool with_trace);
+
+/* A stream's request is logged: what comes on its connection is no stand-in for it. */
+void mayday_ap_leave_stream(request_rec *r);
 
 int mayday_ap_post_read_request(request_rec *r);
 int mayday_ap_fixups(request_rec *r);
