@@ -35,7 +35,7 @@ rules_being_loaded(lua_State *L, const char *name)
 
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (rules->loaded) {
-        luaL_error(L, "mayday.%s may only be called while the rules are loaded", name);
+        mayday_rules_raise(L, "mayday.%s may only be called while the rules are loaded", name);
     }
     return rules;
 }
@@ -47,7 +47,7 @@ add_event_processor(lua_State *L)
     mayday_rules_t *rules = rules_being_loaded(L, "add_event_processor");
 
     if (rules->processor_count == MAYDAY_RULES_PROCESSORS_MAX) {
-        return luaL_error(L, "there are already %d event processors", MAYDAY_RULES_PROCESSORS_MAX);
+        mayday_rules_raise(L, "there are already %d event processors", MAYDAY_RULES_PROCESSORS_MAX);
     }
     set_hook(L, &rules->processors[rules->processor_count], "event_processor");
     rules->processor_count++;
@@ -61,7 +61,7 @@ before_send(lua_State *L)
     mayday_rules_t *rules = rules_being_loaded(L, "before_send");
 
     if (rules->before_send.kind != NULL) {
-        return luaL_error(L, "before_send is already set in %s", rules->before_send.where);
+        mayday_rules_raise(L, "before_send is already set in %s", rules->before_send.where);
     }
     set_hook(L, &rules->before_send, "before_send");
     return 0;
@@ -116,7 +116,7 @@ base_name(const char *path)
 static int
 load(lua_State *L)
 {
-    const char *file = lua_touserdata(L, 1);
+    const char *file = *(const char **) lua_touserdata(L, 1);
 
     mayday_rules_event_open(L);
     provide_module(L);
@@ -140,8 +140,8 @@ mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t erro
         free(rules);
         return NULL;
     }
-    if (!mayday_sandbox_call(&rules->sandbox, load, (void *) (uintptr_t) file,
-                             MAYDAY_RULES_LOAD_MS_MAX, why, sizeof(why))) {
+    if (!mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
+                             sizeof(why))) {
         /* Lua knows files by their base name; who reads the message needs the whole. */
         bool named = strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':';
 
@@ -184,16 +184,17 @@ take_reason(lua_State *L, mayday_rules_result_t *result, const mayday_hook_t *ho
     const char *reason;
 
     if (!lua_isnil(L, -2) || lua_type(L, -1) != LUA_TSTRING) {
-        luaL_error(L, "%s: %s must return the event, or nil and a reason; it returned %s",
-                   hook->where, hook->kind,
-                   lua_isnil(L, -2)     ? "nil without a reason"
-                   : lua_istable(L, -2) ? "another table"
-                                        : luaL_typename(L, -2));
+        mayday_rules_raise(L, "%s: %s must return the event, or nil and a reason; it returned %s",
+                           hook->where, hook->kind,
+                           lua_isnil(L, -2)     ? "nil without a reason"
+                           : lua_istable(L, -2) ? "another table"
+                                                : luaL_typename(L, -2));
     }
     reason = lua_tolstring(L, -1, &len);
     if (!reason_is_plain(reason, len)) {
-        luaL_error(L, "%s: the reason that %s returned is not 1 to %d printable ASCII characters",
-                   hook->where, hook->kind, MAYDAY_RULES_REASON_MAX);
+        mayday_rules_raise(
+            L, "%s: the reason that %s returned is not 1 to %d printable ASCII characters",
+            hook->where, hook->kind, MAYDAY_RULES_REASON_MAX);
     }
     result->verdict = MAYDAY_RULES_DROP;
     snprintf(result->reason, sizeof(result->reason), "%s", reason);

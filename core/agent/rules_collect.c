@@ -37,7 +37,7 @@ typedef struct {
 static cJSON *take(walk_t *walk, const place_t *place, cJSON *old);
 
 /* Writes the path of a place in front of a message and raises it. */
-static int
+_Noreturn static void
 place_error(lua_State *L, const place_t *place, const char *message)
 {
     const place_t *way[MAYDAY_RULES_DEPTH_MAX + 2];
@@ -57,7 +57,7 @@ place_error(lua_State *L, const place_t *place, const char *message)
             mayday_buf_addf(&path, ".%.64s", way[n]->key);
         }
     }
-    return luaL_error(L, "%s: %s", text, message);
+    mayday_rules_raise(L, "%s: %s", text, message);
 }
 
 static cJSON *
@@ -510,7 +510,7 @@ take(walk_t *walk, const place_t *place, cJSON *old)
         if (!isfinite(number)) {
             place_error(L, place, "the number is not finite");
         }
-        if (cJSON_IsNumber(old) && memcmp(&old->valuedouble, &number, sizeof(number)) == 0) {
+        if (cJSON_IsNumber(old) && old->valuedouble == number) {
             return old;
         }
         return made(walk, place, cJSON_CreateNumber(number));
@@ -524,7 +524,6 @@ take(walk_t *walk, const place_t *place, cJSON *old)
         return take_table(walk, place, old);
     default:
         place_error(L, place, lua_pushfstring(L, "a %s cannot be sent", luaL_typename(L, -1)));
-        return NULL;
     }
 }
 

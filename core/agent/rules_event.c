@@ -139,7 +139,7 @@ static void
 push_json(lua_State *L, const cJSON *json, int depth)
 {
     if (depth > MAYDAY_RULES_DEPTH_MAX) {
-        luaL_error(L, "the event is nested deeper than %d", MAYDAY_RULES_DEPTH_MAX);
+        mayday_rules_raise(L, "the event is nested deeper than %d", MAYDAY_RULES_DEPTH_MAX);
     }
     luaL_checkstack(L, 6, "the event is nested too deep");
     switch (json == NULL ? cJSON_NULL : json->type & 0xff) {
@@ -232,9 +232,9 @@ event_newindex(lua_State *L)
         mayday_part_t part = part_of_key(L, 2);
 
         if (part == MAYDAY_PART_MAX) {
-            return luaL_error(L, "event.%s: an event has no such part",
-                              lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2)
-                                                            : luaL_typename(L, 2));
+            mayday_rules_raise(L, "event.%s: an event has no such part",
+                               lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2)
+                                                             : luaL_typename(L, 2));
         }
         rules->touched |= 1u << part;
     }

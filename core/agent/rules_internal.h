@@ -19,12 +19,12 @@
 #define MAYDAY_RULES_PROCESSORS_MAX 64
 #define MAYDAY_RULES_EVENT_MS_MAX 50  /* CPU time of all rules over one event */
 #define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
-#define MAYDAY_RULES_MEMORY_MAX (16u * 1024 * 1024)
-#define MAYDAY_RULES_FILE_SIZE_MAX (1024u * 1024)
-#define MAYDAY_RULES_REASON_MAX 64            /* characters */
-#define MAYDAY_RULES_DEPTH_MAX 32             /* tables within tables, in an event    */
-#define MAYDAY_RULES_NODES_MAX 20000          /* values in a part that a rule changed */
-#define MAYDAY_RULES_BYTES_MAX (1024u * 1024) /* text in it                    */
+#define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
+#define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
+#define MAYDAY_RULES_REASON_MAX 64                    /* characters */
+#define MAYDAY_RULES_DEPTH_MAX 32                     /* tables within tables, in an event    */
+#define MAYDAY_RULES_NODES_MAX 20000                  /* values in a part that a rule changed */
+#define MAYDAY_RULES_BYTES_MAX ((size_t) 1024 * 1024) /* text in it                    */
 
 typedef struct {
     lua_State *lua;
@@ -71,6 +71,9 @@ mayday_rules_of(lua_State *L)
 }
 
 /* ---- rules_sandbox.c ---- */
+
+/* luaL_error, as a function that the compiler knows not to return. */
+_Noreturn void mayday_rules_raise(lua_State *L, const char *fmt, ...) MAYDAY_PRINTF(2, 3);
 
 /* MAYDAY_NO_MEMORY, MAYDAY_INVALID (a path is too long, or not LuaJIT as expected): error says. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_sandbox_init(mayday_sandbox_t *box, const char *rules_file,

@@ -20,6 +20,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -31,8 +32,9 @@
 
 #include "core/agent/rules_internal.h"
 
-#define HOOK_INSTRUCTIONS 1000 /* looked at the clock every so many */
+#define HOOK_INSTRUCTIONS 1000 /* the clock is looked at every so many */
 #define MODULE_NAME_LEN_MAX 128
+#define MIB ((size_t) 1024 * 1024)
 
 /* What a rule can reach: the library ("" for functions without one) and names in it. */
 static const struct {
@@ -67,7 +69,21 @@ static const struct {
     {"rawset", "tables of an event are filled when touched"},
 };
 
-static const char fill_key; /* its address is the key of a lazy metatable's fill function */
+static char fill_key; /* its address is the key of a lazy metatable's fill function */
+
+void
+mayday_rules_raise(lua_State *L, const char *fmt, ...)
+{
+    va_list args;
+
+    luaL_where(L, 1);
+    va_start(args, fmt);
+    (void) lua_pushvfstring(L, fmt, args);
+    va_end(args);
+    lua_concat(L, 2);
+    (void) lua_error(L);
+    abort(); /* not reached */
+}
 
 static mayday_sandbox_t *
 box_of(lua_State *L)
@@ -126,8 +142,8 @@ count_hook(lua_State *L, lua_Debug *ar)
         (void) lua_sethook(L, count_hook, LUA_MASKCOUNT, 1);
     }
     (void) lua_getinfo(L, "Sl", ar);
-    luaL_error(L, "%s:%d: ran for more than %d ms", ar->short_src, ar->currentline,
-               (int) (box->time_max_us / 1000));
+    mayday_rules_raise(L, "%s:%d: ran for more than %d ms", ar->short_src, ar->currentline,
+                       (int) (box->time_max_us / 1000));
 }
 
 /* The message of the error on top, which may be any value. */
@@ -137,8 +153,7 @@ error_message(lua_State *L, int rc, const mayday_sandbox_t *box, char *error, si
     if (rc == 0) {
         snprintf(error, error_size, "ran out of time");
     } else if (rc == LUA_ERRMEM) {
-        snprintf(error, error_size, "needed more than %zu MiB of memory",
-                 box->memory_max / (1024 * 1024));
+        snprintf(error, error_size, "needed more than %zu MiB of memory", box->memory_max / MIB);
     } else if (lua_type(L, -1) == LUA_TSTRING) {
         snprintf(error, error_size, "%s", lua_tostring(L, -1));
     } else {
@@ -183,7 +198,7 @@ push_jit_util(lua_State *L)
         lua_getfield(L, -1, "jit.util");
     }
     if (!lua_isfunction(L, -1)) {
-        luaL_error(L, "this LuaJIT has no jit.util");
+        mayday_rules_raise(L, "this LuaJIT has no jit.util");
     }
     lua_call(L, 0, 1);
     lua_remove(L, -2);
@@ -241,10 +256,11 @@ refuse_global(lua_State *L, const char *chunk, int line, const char *name, bool 
         }
     }
     if (set) {
-        luaL_error(L, "%s:%d: assignment to global '%s'; declare it with local", chunk, line, name);
+        mayday_rules_raise(L, "%s:%d: assignment to global '%s'; declare it with local", chunk,
+                           line, name);
     } else {
-        luaL_error(L, "%s:%d: undeclared global '%s'%s%s", chunk, line, name,
-                   instead == NULL ? "" : "; ", instead == NULL ? "" : instead);
+        mayday_rules_raise(L, "%s:%d: undeclared global '%s'%s%s", chunk, line, name,
+                           instead == NULL ? "" : "; ", instead == NULL ? "" : instead);
     }
 }
 
@@ -288,7 +304,7 @@ check_globals(lua_State *L, int util, int environment, int function, const char 
 static void
 learn_opcodes(lua_State *L, mayday_sandbox_t *box)
 {
-    uint32_t get = 0, set = 0;
+    uint32_t get, set;
     int util, function;
 
     push_jit_util(L);
@@ -299,7 +315,7 @@ learn_opcodes(lua_State *L, mayday_sandbox_t *box)
     function = lua_gettop(L);
     if (!instruction(L, util, function, 1, &get) || !instruction(L, util, function, 2, &set) ||
         (get & 0xff) == (set & 0xff)) {
-        luaL_error(L, "this LuaJIT's bytecode is not understood");
+        mayday_rules_raise(L, "this LuaJIT's bytecode is not understood");
     }
     box->get_global = get & 0xff;
     box->set_global = set & 0xff;
@@ -322,12 +338,13 @@ push_file(lua_State *L, const char *path)
         if (errno == ENOENT || errno == ENOTDIR) {
             return false;
         }
-        luaL_error(L, "cannot open %s: %s", path, strerror(errno));
+        mayday_rules_raise(L, "cannot open %s: %s", path, strerror(errno));
     }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > MAYDAY_RULES_FILE_SIZE_MAX) {
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+        (size_t) st.st_size > MAYDAY_RULES_FILE_SIZE_MAX) {
         (void) close(fd);
-        luaL_error(L, "%s is not a regular file of at most %d bytes", path,
-                   (int) MAYDAY_RULES_FILE_SIZE_MAX);
+        mayday_rules_raise(L, "%s is not a regular file of at most %d bytes", path,
+                           (int) MAYDAY_RULES_FILE_SIZE_MAX);
     }
     /* On the heap, not in Lua: lua_newuserdata could raise and leak the descriptor. */
     bytes = malloc((size_t) st.st_size + 1);
@@ -338,11 +355,11 @@ push_file(lua_State *L, const char *path)
     (void) close(fd);
     if (bytes == NULL || n < 0) {
         free(bytes);
-        luaL_error(L, "cannot read %s", path);
+        mayday_rules_raise(L, "cannot read %s", path);
     }
     if (box_of(L)->memory_max - box_of(L)->memory_used < len * 2) {
         free(bytes);
-        luaL_error(L, "no memory for %s", path);
+        mayday_rules_raise(L, "no memory for %s", path);
     }
     lua_pushlstring(L, bytes, len);
     free(bytes);
@@ -376,7 +393,7 @@ void
 mayday_sandbox_load(lua_State *L, const char *path, const char *chunk)
 {
     if (!push_file(L, path)) {
-        luaL_error(L, "there is no file %s", path);
+        mayday_rules_raise(L, "there is no file %s", path);
     }
     compile(L, chunk);
 }
@@ -421,8 +438,8 @@ push_module_file(lua_State *L, const char *name)
         }
         lua_pop(L, 1);
     }
-    luaL_error(L, "module '%s' not found: neither %s/%s nor %s/%s is there", name, dirs[0], chunk,
-               dirs[1], chunk);
+    mayday_rules_raise(L, "module '%s' not found: neither %s/%s nor %s/%s is there", name, dirs[0],
+                       chunk, dirs[1], chunk);
 }
 
 static int
@@ -432,19 +449,19 @@ require(lua_State *L)
     const char *name = luaL_checklstring(L, 1, &len);
 
     if (!module_name_ok(name, len)) {
-        return luaL_error(L, "'%s' is not a module's name", name);
+        mayday_rules_raise(L, "'%s' is not a module's name", name);
     }
     lua_settop(L, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, box_of(L)->modules);
     lua_getfield(L, 2, name);
     if (!lua_isnil(L, 3)) {
         if (lua_isboolean(L, 3) && !lua_toboolean(L, 3)) {
-            return luaL_error(L, "module '%s' requires itself", name);
+            mayday_rules_raise(L, "module '%s' requires itself", name);
         }
         return 1;
     }
     if (mayday_rules_of(L)->loaded) {
-        return luaL_error(L, "require('%s'): modules are loaded while the rules are loaded", name);
+        mayday_rules_raise(L, "require('%s'): modules are loaded while the rules are loaded", name);
     }
     lua_pushboolean(L, 0);
     lua_setfield(L, 2, name);
@@ -473,7 +490,7 @@ mayday_sandbox_provide(lua_State *L, const char *name)
 void
 mayday_sandbox_lazy(lua_State *L, lua_CFunction fill)
 {
-    lua_pushlightuserdata(L, (void *) (uintptr_t) &fill_key);
+    lua_pushlightuserdata(L, &fill_key);
     lua_pushcfunction(L, fill);
     lua_rawset(L, -3);
 }
@@ -485,7 +502,7 @@ fill_lazy(lua_State *L)
     if (!lua_getmetatable(L, 1)) {
         return;
     }
-    lua_pushlightuserdata(L, (void *) (uintptr_t) &fill_key);
+    lua_pushlightuserdata(L, &fill_key);
     lua_rawget(L, -2);
     if (lua_iscfunction(L, -1)) {
         lua_pushvalue(L, 1);
@@ -577,7 +594,7 @@ copy_allowed(lua_State *L, const char *const *names, size_t max)
     for (size_t i = 0; i < max && names[i] != NULL; i++) {
         lua_getfield(L, -1, names[i]);
         if (lua_isnil(L, -1)) {
-            luaL_error(L, "this LuaJIT has no %s", names[i]);
+            mayday_rules_raise(L, "this LuaJIT has no %s", names[i]);
         }
         lua_setfield(L, -3, names[i]);
     }

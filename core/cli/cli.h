@@ -54,10 +54,10 @@ extern const mayday_command_t mayday_command_show;
 extern const mayday_command_t mayday_command_send_event;
 extern const mayday_command_t mayday_command_purge;
 
-/* "mayday: TEXT" on standard error. Data is made safe by the caller's use of %s only if it is own. */
+/* "mayday: TEXT" on standard error, for text that is not from outside. */
 void mayday_cli_error(const char *fmt, ...) MAYDAY_PRINTF(1, 2);
 
-/* The same for a text from elsewhere. */
+/* The same, with a text from outside behind the prefix. */
 void mayday_cli_error_text(const char *prefix, const char *text);
 
 /* "mayday NAME: TEXT", how to get help; returns MAYDAY_EXIT_USAGE. */

@@ -7,7 +7,7 @@
 
 #include "core/cli/cli.h"
 
-#define MAYDAY_CLIENT_BODY_MAX (64u * 1024 * 1024)
+#define MAYDAY_CLIENT_BODY_MAX ((size_t) 64 * 1024 * 1024)
 
 typedef struct {
     long status; /* of HTTP               */

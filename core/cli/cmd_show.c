@@ -35,6 +35,9 @@ say_scalar(const mayday_term_t *term, mayday_style_t style, const cJSON *value)
 {
     char text[40];
 
+    if (value == NULL) {
+        return false;
+    }
     if (cJSON_IsString(value)) {
         (void) mayday_term_text(term, style, mayday_slice_str(value->valuestring), 0);
     } else if (cJSON_IsNumber(value)) {

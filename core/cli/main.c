@@ -7,8 +7,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include <curl/curl.h>
-
 #include "core/agent/agent.h"
 #include "core/cli/cli.h"
 
@@ -209,11 +207,6 @@ main(int argc, char **argv)
     }
     cli.operand = optind + 1 < argc ? argv[optind + 1] : NULL;
     mayday_term_init(&cli.term, stdout);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        mayday_cli_error("no memory");
-        return MAYDAY_EXIT_FAILED;
-    }
     exit_code = cli.command->run(&cli);
-    curl_global_cleanup();
     return fflush(stdout) == 0 ? exit_code : MAYDAY_EXIT_FAILED;
 }
