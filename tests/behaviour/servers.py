@@ -189,7 +189,9 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        shutil.rmtree(self.run_directory(), ignore_errors=True)
+        run = self.run_directory()
+        if run is not None:
+            shutil.rmtree(run, ignore_errors=True)
 
     def processes(self):
         """Pids of every living process of the instance: those whose command line or log names it."""
@@ -212,14 +214,14 @@ class Server:
         return json.loads(done.stdout)["agent"]["pid"] if done.stdout else None
 
     def run_directory(self):
-        """The instance's run directory: the one whose `current` names our configuration."""
+        """The instance's run directory, as its agent tells or, without one, by its `current`."""
+        done = self.cli("status", "--format=json")
+        if done.stdout:
+            return pathlib.Path(json.loads(done.stdout)["agent"]["run_directory"])
         for current in pathlib.Path("/run/mayday").glob("*/current"):
-            try:
-                if str(self.directory) in current.read_text(errors="replace"):
-                    return current.parent
-            except OSError:
-                pass
-        return pathlib.Path("/run/mayday/none")
+            if str(self.directory) in current.read_text(errors="replace"):
+                return current.parent
+        return None
 
     def logs(self):
         text = ""

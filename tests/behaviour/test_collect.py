@@ -183,7 +183,7 @@ def test_ignore_with_a_condition(server, up):
 
 def test_hostile_bytes_arrive_harmless(server, up):
     failing(server, up)
-    server.get("/shop/%ff%00%1b[31m/x", {"X-Bytes": "a\xff\x80b", "X-Long": "y" * 6000})
+    server.get("/shop/%ff%1b[31m/x", {"X-Bytes": "a\xff\x80b", "X-Long": "y" * 6000})
     event = server.event()
     check_event(event)
     values = header(event, "X-Long")

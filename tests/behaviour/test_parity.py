@@ -5,12 +5,13 @@ A new row in the table without a row here fails.
 """
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
 
 from event_checks import header, tag
-from servers import DIRECTIVES, MAYDAY, wait_for
+from servers import DIRECTIVES, MAYDAY, WORKER_USER, wait_for
 
 # directive: (good words, [(bad words, what the message must name as expected)])
 WORDS = {
@@ -226,15 +227,18 @@ def test_instance_settings_reach_the_agent(server, up):
     """server_name, retention, queue_size …: what was configured is what the agent runs by."""
     failing(server, up)
     server.directive("server_name", "web-7")
-    server.directive("socket", str(server.directory / "api.sock"), "mode=0600")
+    sockets = server.directory / "sockets"
+    sockets.mkdir()
+    shutil.chown(sockets, WORKER_USER)
+    server.directive("socket", str(sockets / "api.sock"), "mode=0600")
     server.start()
-    wait_for(lambda: (server.directory / "api.sock").exists(), 10, "the socket")
-    assert (server.directory / "api.sock").stat().st_mode & 0o777 == 0o600
+    wait_for((sockets / "api.sock").exists, 10, "the socket")
+    assert (sockets / "api.sock").stat().st_mode & 0o777 == 0o600
     server.get("/outer/x")
 
     def event():
         done = subprocess.run(
-            [MAYDAY, "--socket", str(server.directory / "api.sock"), "events",
+            [MAYDAY, "--socket", str(sockets / "api.sock"), "events",
              "--json"], capture_output=True, text=True, check=False)
         return [json.loads(line) for line in done.stdout.splitlines()]
     wait_for(event, 10, "an event through the socket")
