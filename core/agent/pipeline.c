@@ -135,16 +135,16 @@ load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
         p->rules = rules;
         p->rules_failed = false;
         publish_rules(p, settings->rules_file, mayday_clock_us());
-        mayday_log(MAYDAY_LOG_NOTICE, "MD0121", "rules loaded from %s", settings->rules_file);
+        mayday_log(MAYDAY_LOG_NOTICE, "MD0151", "rules loaded from %s", settings->rules_file);
         return;
     }
     if (p->rules != NULL) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0122",
+        mayday_log(MAYDAY_LOG_ERROR, "MD0152",
                    "rules cannot be loaded, the old ones stay in "
                    "force: %s",
                    error);
     } else {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0123",
+        mayday_log(MAYDAY_LOG_ERROR, "MD0153",
                    "rules cannot be loaded, events go out without "
                    "details: %s",
                    error);
@@ -172,7 +172,7 @@ reconfigure(mayday_pipeline_t *p)
     mayday_buf_init(&error, storage, sizeof(storage));
     settings = mayday_instance_settings(p->run_dir, wanted.settings, &error);
     if (settings == NULL) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0128", "the new settings cannot be used: %s", storage);
+        mayday_log(MAYDAY_LOG_ERROR, "MD0158", "the new settings cannot be used: %s", storage);
         return;
     }
     mayday_settings_free(p->settings);
@@ -249,7 +249,7 @@ store_batch(mayday_pipeline_t *p)
         if (rc == MAYDAY_OK) {
             if (tries > 1) {
                 set_store_error(p, "");
-                mayday_log(MAYDAY_LOG_NOTICE, "MD0125", "the store works again");
+                mayday_log(MAYDAY_LOG_NOTICE, "MD0155", "the store works again");
             }
             return true;
         }
@@ -257,7 +257,7 @@ store_batch(mayday_pipeline_t *p)
             continue; /* one event less at a time */
         }
         set_store_error(p, mayday_store_error(p->store));
-        mayday_log(MAYDAY_LOG_ERROR, "MD0124",
+        mayday_log(MAYDAY_LOG_ERROR, "MD0154",
                    "the store cannot be written, events wait in "
                    "memory: %s",
                    mayday_store_error(p->store));
@@ -291,7 +291,7 @@ trim(mayday_pipeline_t *p, uint64_t now_us)
         }
     }
     if (rc != MAYDAY_OK) {
-        mayday_log(MAYDAY_LOG_WARN, "MD0126", "the store cannot be trimmed: %s",
+        mayday_log(MAYDAY_LOG_WARN, "MD0156", "the store cannot be trimmed: %s",
                    mayday_store_error(p->store));
     }
 }
@@ -355,7 +355,7 @@ upkeep(mayday_pipeline_t *p, uint64_t now_us)
     p->upkeep_us = now_us + TICK_MS * UINT64_C(1000);
     mayday_lanes_scan(p->lanes, p->segment);
     if (mayday_pipeline_lanes_upkeep(p) != MAYDAY_OK) {
-        mayday_log(MAYDAY_LOG_WARN, "MD0127", "counts of the server cannot be stored: %s",
+        mayday_log(MAYDAY_LOG_WARN, "MD0157", "counts of the server cannot be stored: %s",
                    mayday_store_error(p->store));
     }
     if (now_us >= p->trim_us) {
