@@ -199,9 +199,9 @@ run(apr_thread_t *thread, void *ctx)
 {
     mayday_delivery_t *delivery = ctx;
 
+    (void) thread; /* its memory goes with the pool */
     run_loop(delivery);
     run_end(delivery);
-    apr_thread_exit(thread, APR_SUCCESS);
     return NULL;
 }
 
