@@ -31,51 +31,84 @@ static volatile sig_atomic_t ngx_http_mayday_lines_held;
 ngx_uint_t ngx_http_mayday_lines_pending;
 
 
+/* Takes our node out of a chain and returns it, or NULL. The head's stays. */
+static ngx_log_t *
+ngx_http_mayday_log_unlink(ngx_log_t *head)
+{
+    ngx_log_t *log, **link;
+
+    for (link = &head->next; *link; link = &(*link)->next) {
+        log = *link;
+
+        if (log->writer == ngx_http_mayday_log_writer) {
+            *link = log->next;
+            return log;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * The pool's end: nginx logs on after the module has been unloaded, and must not
+ * come to our writer then.
+ */
+static void
+ngx_http_mayday_log_detach(void *data)
+{
+    ngx_log_t *head = data;
+
+    if (head->writer != ngx_http_mayday_log_writer) {
+        (void) ngx_http_mayday_log_unlink(head);
+
+    } else if (head->next != NULL) {
+        *head = *head->next;
+
+    } else {
+        ngx_memzero(head, sizeof(ngx_log_t));
+    }
+}
+
+
 ngx_int_t
 ngx_http_mayday_log_attach(ngx_pool_t *pool, ngx_log_t *head)
 {
-    ngx_log_t *log, *copy, **link;
+    ngx_log_t *copy;
+    ngx_pool_cleanup_t *cln;
 
     if (head->writer == ngx_http_mayday_log_writer) {
         return NGX_OK;
     }
 
-    copy = NULL;
-
     /* A later error_log of a higher level may have taken the head's place. */
 
-    for (link = &head->next; *link; link = &(*link)->next) {
-        if ((*link)->writer == ngx_http_mayday_log_writer) {
-            copy = *link;
-            *link = copy->next;
-            break;
-        }
-    }
+    copy = ngx_http_mayday_log_unlink(head);
 
     if (copy == NULL) {
         copy = ngx_palloc(pool, sizeof(ngx_log_t));
-        if (copy == NULL) {
+        cln = ngx_pool_cleanup_add(pool, 0);
+
+        if (copy == NULL || cln == NULL) {
             return NGX_ERROR;
         }
-    }
 
-    *copy = *head;
+        cln->handler = ngx_http_mayday_log_detach;
+        cln->data = head;
+    }
 
     /* Others point to the head, so it is its content that moves. */
 
-    log = head;
-    ngx_memzero(log, sizeof(ngx_log_t));
+    *copy = *head;
 
-    log->log_level = ngx_max(copy->log_level, NGX_LOG_ERR);
-    log->connection = copy->connection;
-    log->handler = copy->handler;
-    log->data = copy->data;
-    log->action = copy->action;
-    log->writer = ngx_http_mayday_log_writer;
+    head->log_level = ngx_max(copy->log_level, NGX_LOG_ERR);
+    head->file = NULL;
+    head->wdata = NULL;
+    head->writer = ngx_http_mayday_log_writer;
 
     /* An empty node would be written to under debug_connection. */
 
-    log->next = (copy->file || copy->writer) ? copy : copy->next;
+    head->next = (copy->file || copy->writer) ? copy : copy->next;
 
     return NGX_OK;
 }

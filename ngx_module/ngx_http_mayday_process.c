@@ -163,7 +163,6 @@ ngx_http_mayday_prepare(ngx_cycle_t *cycle, mayday_instance_t *instance)
 ngx_int_t
 ngx_http_mayday_init_module(ngx_cycle_t *cycle)
 {
-    ngx_uint_t serves;
     ngx_core_conf_t *ccf;
     ngx_pool_cleanup_t *cln;
     ngx_http_mayday_main_conf_t *mmcf;
@@ -194,9 +193,8 @@ ngx_http_mayday_init_module(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    /* The only process reads a new configuration without a new init_process. */
+    /* In an only process: its segment may go now. nginx itself serves no more after this. */
 
-    serves = ngx_http_mayday_has_lane;
     ngx_http_mayday_lane_close();
 
     if (ngx_http_mayday_prepare(cycle, mmcf->instance) != MAYDAY_OK) {
@@ -208,10 +206,6 @@ ngx_http_mayday_init_module(ngx_cycle_t *cycle)
 
     ngx_http_mayday_owner = cycle;
     ngx_http_mayday_state = NGX_HTTP_MAYDAY_UNVERIFIED;
-
-    if (serves) {
-        ngx_http_mayday_lane_open();
-    }
 
     return NGX_OK;
 }
