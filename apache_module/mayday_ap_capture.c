@@ -108,7 +108,8 @@ kind_by_notes(const failure_t *f)
     }
     switch (f->status) {
     case HTTP_BAD_GATEWAY:
-        return MAYDAY_KIND_UPSTREAM_CLOSED;
+        /* it began to answer, but that was not what became of it */
+        return f->answered != 0 ? MAYDAY_KIND_UPSTREAM_INVALID : MAYDAY_KIND_UPSTREAM_CLOSED;
     case HTTP_SERVICE_UNAVAILABLE:
         return MAYDAY_KIND_UPSTREAM_UNREACHABLE;
     case HTTP_GATEWAY_TIME_OUT:

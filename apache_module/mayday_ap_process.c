@@ -219,7 +219,8 @@ mayday_ap_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, se
     r->prepared = true;
     mayday_ap.supervisor = &r->supervisor;
     mayday_ap.parent = getpid();
-    mayday_ap.one_process = ap_exists_config_define("ONE_PROCESS");
+    mayday_ap.one_process = ap_exists_config_define("ONE_PROCESS") ||
+                            ap_exists_config_define("DEBUG"); /* httpd -X */
     agent_pool = pconf;
     apr_pool_cleanup_register(pconf, r, leave_parent, apr_pool_cleanup_null);
     /* libc forgets it when this module is unloaded */
