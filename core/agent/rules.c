@@ -257,7 +257,7 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
                              sizeof(result->error))) {
         result->verdict = MAYDAY_RULES_FAILED;
     }
-    if (rules->running != NULL) {
+    if (result->verdict != MAYDAY_RULES_KEEP && rules->running != NULL) {
         snprintf(result->hook, sizeof(result->hook), "%s", rules->running->kind);
         snprintf(result->where, sizeof(result->where), "%s", rules->running->where);
     }

@@ -22,9 +22,9 @@ typedef enum {
 typedef struct {
     mayday_rules_verdict_t verdict;
     char reason[128]; /* of a drop, as given: "bot"                       */
-    char hook[32];    /* "before_send" or "event_processor"               */
+    char hook[32];    /* of both: "before_send" or "event_processor"      */
+    char where[256];  /* of both: file and line of that function          */
     char error[512];  /* of a failure: "rules.lua:12: attempt to …"        */
-    char where[256];  /* file and line of the function that decided        */
 } mayday_rules_result_t;
 
 /*
