@@ -80,7 +80,7 @@ settle(mayday_delivery_t *delivery, uint64_t now_us)
         return;
     }
     if (delivery->settle_at_us <= now_us || delivery->in_flight == 0 ||
-        delivery->unsettled_count >= DELIVERY_UNSETTLED_MAX / 2) {
+        delivery->unsettled_count >= DELIVERY_SETTLE_MAX) {
         mayday_delivery_ledger_settle(delivery, now_us);
     }
 }

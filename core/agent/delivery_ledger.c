@@ -2,7 +2,8 @@
  * The ledger: what became of rows, gathered and written to the store in one
  * transaction, so that a row leaves the queue in the same moment as it is
  * counted. After a crash, rows whose result was not yet written are sent again
- * with the same event id: at most those in flight and DELIVERY_UNSETTLED_MAX.
+ * with the same event id: at most DELIVERY_IN_FLIGHT_MAX of each DSN and
+ * DELIVERY_SETTLE_MAX, unless the store is slow.
  *
  * Runs in the delivery thread; blocks on the store. Allocates nothing.
  */

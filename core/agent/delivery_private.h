@@ -30,7 +30,8 @@
 #define DELIVERY_HELD_BYTES_MAX (8u * 1024 * 1024) /* of one DSN in memory */
 #define DELIVERY_EVENT_BYTES_MAX (4u * 1024 * 1024)
 #define DELIVERY_UNSETTLED_MAX 256     /* results not yet in the store */
-#define DELIVERY_SETTLE_US 20000       /* the oldest of them waits at most so long */
+#define DELIVERY_SETTLE_MAX 32         /* so many are written at once, unless the store is slow */
+#define DELIVERY_SETTLE_US 5000        /* the oldest of them waits at most so long */
 #define DELIVERY_CONNECT_TIMEOUT_MS 5000
 #define DELIVERY_TIMEOUT_MS 30000
 #define DELIVERY_ANSWER_BYTES_MAX (64u * 1024)

@@ -742,7 +742,7 @@ test_delivery__kill_repeats_at_most_what_was_not_written(void **state)
         }
     }
     assert_int_equal(cJSON_GetArraySize(seen), 3000);
-    assert_in_range(repeated, 0, 16 + 256);
+    assert_in_range(repeated, 0, 16 + 32);
     print_message("repeated after the kill: %u\n", repeated);
     cJSON_Delete(seen);
     cJSON_Delete(list);
