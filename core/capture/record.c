@@ -9,7 +9,7 @@
 /* A field that would have less room than this for its text is left out. */
 #define USEFUL_LEN_MIN 32u
 
-static uint8_t *
+static inline uint8_t *
 put_pair(mayday_record_t *record, mayday_field_t field, size_t max, unsigned flags,
          mayday_slice_t name, mayday_slice_t value)
 {
@@ -76,12 +76,16 @@ put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t f
     return mayday_record_field(record, field, flags, fixed + len);
 }
 
-static bool
-ieq_lower(mayday_slice_t name, mayday_slice_t lower)
+/*
+ * Whether name is `lower`, which has as many bytes, all of them small letters,
+ * digits or "-". Other bytes than these may pass for one of them; no header has
+ * any, and all that would follow is that a value is looked at as a URL.
+ */
+static inline bool
+ieq_lower(mayday_slice_t name, const char *lower)
 {
-    for (size_t i = 0; i < lower.len; i++) {
-        char c = name.data[i];
-        if ((c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != lower.data[i]) {
+    for (size_t i = 0; i < name.len; i++) {
+        if ((name.data[i] | 0x20) != lower[i]) {
             return false;
         }
     }
@@ -90,64 +94,62 @@ ieq_lower(mayday_slice_t name, mayday_slice_t lower)
 
 /*
  * Headers whose value is a URL or a path with a query, set by browsers or by
- * proxies on the way. Ordered by length, so that most names are told apart by
- * their length alone.
+ * proxies on the way. By length, because most headers have another length than
+ * any of these, and a linear search for each header cost more than the rest of
+ * the record.
  */
 static bool
 is_url_valued(mayday_slice_t name)
 {
-    static const mayday_slice_t names[] = {
-        MAYDAY_SLICE("from"),
-        MAYDAY_SLICE("link"),
-        MAYDAY_SLICE("host"),
-        MAYDAY_SLICE("origin"),
-        MAYDAY_SLICE("referer"),
-        MAYDAY_SLICE("refresh"),
-        MAYDAY_SLICE("referrer"),
-        MAYDAY_SLICE("location"),
-        MAYDAY_SLICE("x-referer"),
-        MAYDAY_SLICE("ping-from"),
-        MAYDAY_SLICE("x-referrer"),
-        MAYDAY_SLICE("destination"),
-        MAYDAY_SLICE("x-rewrite-url"),
-        MAYDAY_SLICE("x-request-uri"),
-        MAYDAY_SLICE("x-request-url"),
-        MAYDAY_SLICE("x-current-url"),
-        MAYDAY_SLICE("x-original-url"),
-        MAYDAY_SLICE("x-original-uri"),
-        MAYDAY_SLICE("x-http-referer"),
-        MAYDAY_SLICE("hx-current-url"),
-        MAYDAY_SLICE("x-forwarded-uri"),
-        MAYDAY_SLICE("x-forwarded-url"),
-        MAYDAY_SLICE("x-original-path"),
-        MAYDAY_SLICE("x-forwarded-path"),
-        MAYDAY_SLICE("content-location"),
-        MAYDAY_SLICE("x-accel-redirect"),
-        MAYDAY_SLICE("x-up-target-referer"),
-        MAYDAY_SLICE("turbolinks-referrer"),
-        MAYDAY_SLICE("x-envoy-original-path"),
-        MAYDAY_SLICE("x-auth-request-redirect"),
-    };
-
-    for (size_t i = 0; i < MAYDAY_COUNT(names) && names[i].len <= name.len; i++) {
-        if (names[i].len == name.len && ieq_lower(name, names[i])) {
-            return true;
-        }
+#define IS(lower) ieq_lower(name, lower)
+    switch (name.len) {
+    case 4:
+        return IS("link");
+    case 6:
+        return IS("origin");
+    case 7:
+        return IS("referer") || IS("refresh");
+    case 8:
+        return IS("location") || IS("referrer");
+    case 9:
+        return IS("x-referer") || IS("ping-from");
+    case 10:
+        return IS("x-referrer");
+    case 11:
+        return IS("destination");
+    case 13:
+        return IS("x-rewrite-url") || IS("x-request-url") || IS("x-request-uri") ||
+               IS("x-current-url");
+    case 14:
+        return IS("x-original-url") || IS("x-original-uri") || IS("hx-current-url") ||
+               IS("x-http-referer");
+    case 15:
+        return IS("x-forwarded-uri") || IS("x-forwarded-url") || IS("x-original-path");
+    case 16:
+        return IS("content-location") || IS("x-forwarded-path") || IS("x-accel-redirect");
+    case 19:
+        return IS("turbolinks-referrer");
+    case 21:
+        return IS("x-envoy-original-path");
+    case 23:
+        return IS("x-auth-request-redirect");
+    default:
+        return false;
     }
-    return false;
+#undef IS
 }
 
 /* Cookie, Cookie2, Set-Cookie, X-Original-Cookie: whatever carries whole cookies. */
 static bool
 is_cookie_valued(mayday_slice_t name)
 {
-    static const mayday_slice_t ending = {"cookie", 6};
+    const size_t len = sizeof("cookie") - 1;
 
     if (name.len > 0 && name.data[name.len - 1] == '2') {
         name.len--;
     }
-    return name.len >= ending.len && (name.data[name.len - 1] | 0x20) == 'e' &&
-           ieq_lower(mayday_slice(name.data + name.len - ending.len, ending.len), ending);
+    return name.len >= len && (name.data[name.len - 1] | 0x20) == 'e' &&
+           ieq_lower(mayday_slice(name.data + name.len - len, len), "cookie");
 }
 
 static mayday_slice_t
