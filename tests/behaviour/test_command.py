@@ -134,7 +134,9 @@ def test_terminal_output_is_escaped(server, up):
     server.place("/shop/", upstream=up.dead.url)
     server.start()
     server.wait_agent()
-    server.get("/shop/x", {"User-Agent": "evil\x1b[2J\x9b31m", "X-Bidi": "a\u202eb".encode().decode("latin-1")})
+    escape = "\x1b[2J" if server.name == "nginx" else ""  # httpd refuses it in a header
+    server.get("/shop/x", {"User-Agent": f"evil{escape}\x9b31m\xc2\x9b31m",
+                           "X-Bidi": "a\u202eb".encode().decode("latin-1")})
     server.event()
     for words in (("events",), ("show", json.loads(server.cli("events", "--json").stdout)["event_id"])):
         out = subprocess.run([MAYDAY, "--directory", str(server.state), *words],
