@@ -60,7 +60,7 @@ def read_answers(sock, count):
 def on_one_connection(server):
     """Places after whose failure the server keeps the connection (httpd drops it after a 500 or 503)."""
     return (["dead", "closes", "error503", "dead", "big_header", "closes"] if server.name == "nginx"
-            else ["closes", "big_header", "own504", "closes", "own504", "big_header"])
+            else ["closes", "big_header", "own504", "big_header", "own504"])
 
 
 def test_keepalive(server, up):
