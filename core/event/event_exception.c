@@ -7,7 +7,6 @@
 #include <errno.h>
 
 #include "core/event/event_build.h"
-#include "core/event/scrub.h"
 
 enum { CAUSE_CHARS_MAX = 240, VALUE_CHARS_MAX = 480 };
 

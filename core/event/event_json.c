@@ -7,7 +7,6 @@
 #include <stdarg.h>
 
 #include "core/event/event_build.h"
-#include "core/event/scrub.h"
 
 /* Takes text, made by cJSON_malloc. */
 static cJSON *

@@ -41,11 +41,27 @@ mayday_view_upstream(const mayday_record_view_t *view)
 mayday_slice_t
 mayday_view_route(const mayday_record_view_t *view, char *storage)
 {
+    char path[MAYDAY_PATH_SIZE];
     mayday_buf_t route;
 
     mayday_buf_init(&route, storage, MAYDAY_ROUTE_SIZE);
-    mayday_route_normalise(mayday_view_text(view, PATH), &route);
+    mayday_route_normalise(mayday_view_path(view, path), &route);
     return mayday_buf_slice(&route);
+}
+
+/* Without "=", nothing of a path can be a secret's name and value. */
+mayday_slice_t
+mayday_view_path(const mayday_record_view_t *view, char *storage)
+{
+    mayday_slice_t path = mayday_view_text(view, PATH);
+    mayday_buf_t scrubbed;
+
+    if (path.len == 0 || memchr(path.data, '=', path.len) == NULL) {
+        return path;
+    }
+    mayday_buf_init(&scrubbed, storage, MAYDAY_PATH_SIZE);
+    (void) mayday_scrub_text(&scrubbed, path);
+    return mayday_buf_slice(&scrubbed);
 }
 
 size_t

@@ -149,6 +149,7 @@ add_url(mayday_event_t *event, cJSON *request)
     bool secure = mayday_slice_eq(mayday_view_text(view, SCHEME), MAYDAY_SLICE("https"));
     mayday_slice_t host = mayday_view_text(view, HOST);
     char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + 3 * MAYDAY_FIELD_MAX_PATH];
+    char path[MAYDAY_PATH_SIZE];
     unsigned flags = view->flags[MAYDAY_FIELD_PATH];
     mayday_utf8_info_t info;
     mayday_buf_t url;
@@ -159,7 +160,7 @@ add_url(mayday_event_t *event, cJSON *request)
     mayday_buf_init(&url, storage, sizeof(storage));
     mayday_buf_adds(&url, secure ? "https://" : "http://");
     mayday_buf_add(&url, host.len > 0 ? host : MAYDAY_SLICE("localhost"));
-    add_path(&url, mayday_view_text(view, PATH));
+    add_path(&url, mayday_view_path(view, path));
     cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX, flags, &info);
     if (info.chars_whole > info.chars || (flags & MAYDAY_FIELD_CUT) != 0) {
         mayday_note_cut(event, &info, mayday_event_part_key(MAYDAY_PART_REQUEST), "url", NULL);

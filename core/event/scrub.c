@@ -219,7 +219,11 @@ secret_at(mayday_slice_t text, size_t i)
         return userinfo_after(text, i + 3);
     }
     mayday_slice_t name = name_before(text, i, &marked);
-    if (holds_term(name, text.data[i] == ':' && !marked)) {
+    bool header = text.data[i] == ':' && !marked;
+    if (header && (i + 1 == text.len || !is_space(text.data[i + 1]))) {
+        return mayday_slice(NULL, 0); /* host:port, a clock, C++ */
+    }
+    if (holds_term(name, header)) {
         return value_after(text, i + 1);
     }
     return mayday_slice(NULL, 0);

@@ -8,8 +8,9 @@
  *   password=abc  "token": "abc"   the value, where the name holds a term of
  *                                  Sentry's denylist, ASCII case ignored
  *
- * Where ":" ends a bare word, only the terms that are unmistakable count, for
- * prose has many colons ("duplicate key: 7", "session: expired").
+ * Behind a bare word, ":" counts only where a space follows, as in a header, and
+ * then only for the terms that are unmistakable: prose has many colons
+ * ("duplicate key: 7", "session: expired").
  *
  * Runs in the agent; allocates nothing; one pass over the text.
  */

@@ -396,6 +396,28 @@ test_event_meta__filtered_and_cut(void **state)
 }
 
 static void
+test_event_meta__filtered_wherever_it_is(void **state)
+{
+    (void) state;
+    view_add_line(&view, 3, "login of caf\xc3\xa9, token=abc");
+    cJSON *json = whole();
+    assert_int_equal((int) number_at(json, "_meta.breadcrumbs.values.2.message..rem.0.2"), 21);
+    assert_int_equal((int) number_at(json, "_meta.contexts.mayday.log_lines.1..rem.0.3"), 31);
+}
+
+static void
+test_event_request__secret_in_the_path(void **state)
+{
+    (void) state;
+    view_set_text(&view, PATH, "/cart;jsessionid=ABCDEF;v=2");
+    cJSON *json = whole();
+    assert_string_equal(text_at(json, "request.url"),
+                        "https://shop.example.com/cart;jsessionid=[Filtered];v=2");
+    assert_string_equal(text_at(json, "transaction"), "GET /cart;jsessionid=[Filtered];v=2");
+    assert_int_equal((int) number_at(json, "_meta.request.url..rem.0.2"), 41);
+}
+
+static void
 test_event_meta__cut_before_the_record(void **state)
 {
     (void) state;
@@ -707,6 +729,8 @@ main(void)
         TEST(test_event_breadcrumbs__status_only_if_the_peer_answered),
         TEST(test_event_breadcrumbs__log_lines_are_scrubbed),
         TEST(test_event_meta__filtered_and_cut),
+        TEST(test_event_meta__filtered_wherever_it_is),
+        TEST(test_event_request__secret_in_the_path),
         TEST(test_event_meta__cut_before_the_record),
         TEST(test_event_replace__event_id_and_meta_stay),
         TEST(test_event_replace__meta_follows_the_new_request),

@@ -47,6 +47,7 @@ test_scrub_text__prose_stays(void **state)
     assert_kept("no user/password was provided for basic auth");
     assert_kept("http://10.0.0.4:8080/path?page=2 and a=b@c");
     assert_kept("page=2&sort=asc; theme=dark");
+    assert_kept("http://token-service:8080/v1/token:refresh");
     assert_kept("Undefined index: author in /srv/app/a.php on line 12");
 }
 
