@@ -64,7 +64,7 @@ render httpd.conf
 say "Starting nginx, Apache httpd, PHP-FPM and upstreams that fail (in $dir)"
 nginx -e "$dir/nginx-error.log" -p "$dir" -c "$dir/nginx.conf" -g 'daemon off;' > "$dir/nginx.log" 2>&1 &
 pids+=($!)
-/usr/sbin/apache2 -f "$dir/httpd.conf" -DFOREGROUND > "$dir/httpd.log" 2>&1 &
+setsid /usr/sbin/apache2 -f "$dir/httpd.conf" -DFOREGROUND > "$dir/httpd.log" 2>&1 &
 pids+=($!)
 python3 "$demo/upstreams.py" "$OK" "$SLOW" "$HANGS_UP" "$BREAKS_OFF" > "$dir/upstreams.log" 2>&1 &
 pids+=($!)

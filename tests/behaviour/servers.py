@@ -150,8 +150,9 @@ class Server:
     def start(self):
         self.write()
         stderr = open(self.directory / "stderr.log", "ab")
+        # A session of its own: httpd's parent signals its whole process group at its end.
         self.process = subprocess.Popen(self.command(), env=self.env, stderr=stderr, stdout=stderr,
-                                        cwd=self.directory)
+                                        cwd=self.directory, start_new_session=True)
         stderr.close()
         wait_for(self.is_up, 15, lambda: f"{self.name} did not start\n{self.logs()}")
         return self

@@ -101,7 +101,8 @@ def callgrind(server, path, count):
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q",
                *server.single_process_command()]
     process = subprocess.Popen(command, env=server.env, stderr=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, cwd=server.directory)
+                               stdout=subprocess.DEVNULL, cwd=server.directory,
+                               start_new_session=True)
     server.process = process
     wait_for(server.is_up, 60)
     request_many(server.port, path, count)
