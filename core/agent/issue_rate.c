@@ -96,21 +96,35 @@ take_oldest(mayday_issues_t *issues)
     return issue;
 }
 
+static mayday_issue_t *
+find_in(mayday_issues_t *issues, uint32_t slot, const uint8_t *hash)
+{
+    for (uint32_t i = slot; i != NONE; i = issues->entries[i].chain) {
+        if (memcmp(issues->entries[i].hash, hash, MAYDAY_HASH_BYTES) == 0) {
+            return &issues->entries[i];
+        }
+    }
+    return NULL;
+}
+
+const mayday_issue_t *
+mayday_issues_find(mayday_issues_t *issues, const uint8_t hash[MAYDAY_HASH_BYTES])
+{
+    return find_in(issues, *slot_of(issues, hash), hash);
+}
+
 mayday_issue_t *
 mayday_issues_get(mayday_issues_t *issues, const uint8_t hash[MAYDAY_HASH_BYTES])
 {
     uint32_t *slot = slot_of(issues, hash);
-    mayday_issue_t *issue;
+    mayday_issue_t *issue = find_in(issues, *slot, hash);
 
-    for (uint32_t i = *slot; i != NONE; i = issues->entries[i].chain) {
-        issue = &issues->entries[i];
-        if (memcmp(issue->hash, hash, MAYDAY_HASH_BYTES) == 0) {
-            if (issues->newest != i) {
-                unlink_use(issues, issue);
-                link_newest(issues, issue);
-            }
-            return issue;
+    if (issue != NULL) {
+        if (issue->newer != NONE) {
+            unlink_use(issues, issue);
+            link_newest(issues, issue);
         }
+        return issue;
     }
     issue =
         issues->used < MAYDAY_ISSUES_MAX ? &issues->entries[issues->used++] : take_oldest(issues);

@@ -33,6 +33,10 @@ void mayday_issues_free(mayday_issues_t *issues);
  */
 mayday_issue_t *mayday_issues_get(mayday_issues_t *issues, const uint8_t hash[MAYDAY_HASH_BYTES]);
 
+/* The issue if it is known, NULL if not; this is no use of it. */
+const mayday_issue_t *mayday_issues_find(mayday_issues_t *issues,
+                                         const uint8_t hash[MAYDAY_HASH_BYTES]);
+
 /*
  * Whether an event of the issue may go out now; then *suppressed is what it is
  * to tell of, and starts anew. Otherwise it was counted as suppressed.

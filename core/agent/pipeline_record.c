@@ -35,6 +35,21 @@ degrade(mayday_pipeline_t *p, job_t *job, const char *error)
     mayday_batch_count(p->batch, "rule_errors", "", 1);
 }
 
+/*
+ * Rules are told how many events of the issue were held back; what they make of
+ * the fingerprint is not known yet, so it is the issue by default.
+ */
+static void
+tell_suppressed(mayday_pipeline_t *p, mayday_event_t *event)
+{
+    uint8_t hash[MAYDAY_ISSUE_HASH_BYTES];
+    const mayday_issue_t *issue;
+
+    mayday_event_issue(event, hash);
+    issue = mayday_issues_find(p->issues, hash);
+    event->suppressed = issue == NULL ? 0 : issue->suppressed;
+}
+
 /* Runs the rules on an event of their own and tells what they would have done. */
 static void
 observe(mayday_pipeline_t *p, const job_t *job)
@@ -46,6 +61,7 @@ observe(mayday_pipeline_t *p, const job_t *job)
         return;
     }
     mayday_event_init(&p->scratch, job->view, job->settings);
+    tell_suppressed(p, &p->scratch);
     mayday_rules_run(p->rules, &p->scratch, &result);
     switch (result.verdict) {
     case MAYDAY_RULES_KEEP:
@@ -79,6 +95,7 @@ apply_rules(mayday_pipeline_t *p, job_t *job)
     if (p->rules == NULL) {
         return true;
     }
+    tell_suppressed(p, &p->event);
     mayday_rules_run(p->rules, &p->event, &result);
     if (result.verdict == MAYDAY_RULES_DROP) {
         drop(p, job, &result);
@@ -140,6 +157,7 @@ handle(mayday_pipeline_t *p, job_t *job)
     if (!apply_rules(p, job)) {
         return;
     }
+    p->event.suppressed = 0;
     mayday_event_issue(&p->event, hash);
     issue = mayday_issues_get(p->issues, hash);
     admitted = mayday_issue_admit(issue, &job->settings->issue_rate, mayday_clock_monotonic_us(),

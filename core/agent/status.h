@@ -19,7 +19,10 @@
  *   "healthy": true, "problems": ["…"],
  *   "lanes": {"alive","dead","size","unread_bytes","dropped_no_slot","lost_records"},
  *   "counts": {"requests":N,"captured":{KIND:N},"ignored":{KIND:N},"dropped":{REASON:N},
- *              "filtered":{REASON:N},"suppressed":{REASON:N},"sent":N},
+ *              "filtered":{REASON:N},"suppressed":{REASON:N},"sent":N,
+ *              "observed":{REASON:N} (what rules in observe mode would have done),
+ *              "rule_errors":N (events that went out without details),
+ *              "truncated":N, "log_lines_lost":N (counters.def), "settings_missing":N},
  *   "queue": {"events":N},
  *   "delivery": [{"dsn","queued","sent","in_flight","last_sent_us","last_error_us","last_error",
  *                 "limited_until_us","retry_at_us"}]
