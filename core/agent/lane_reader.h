@@ -53,6 +53,7 @@ typedef struct {
     bool alive;
     uint64_t unread_bytes, size;
     uint64_t records, records_read;
+    uint64_t counters_generation; /* of the slot's life since which it counts */
     uint64_t counters[MAYDAY_COUNTER_MAX];
     uint64_t ignored[MAYDAY_KIND_MAX];
 } mayday_lane_info_t;

@@ -4,9 +4,10 @@
  *
  * A lane counts its losses for as long as it lives, which may be weeks, so they
  * are put down as they grow. How many were put down must survive this process:
- * it stands in the store under the lane's own key with a mark in the slot number,
- * as position (lost because the lane was full) and records_read (internal), and
- * changes in the transaction that counts them.
+ * it stands in the store under the lane's key, with a mark in the slot number and
+ * with the life since which its counters count (they go on in the next life of a
+ * slot that had to be taken), as position (lost because the lane was full) and
+ * records_read (internal), and changes in the transaction that counts them.
  */
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
@@ -24,11 +25,12 @@ typedef struct {
 } found_t;
 
 static mayday_lane_key_t
-losses_key(const mayday_lane_key_t *lane)
+losses_key(const mayday_lane_info_t *lane)
 {
-    mayday_lane_key_t key = *lane;
+    mayday_lane_key_t key = lane->key;
 
     key.slot |= LOSSES_MARK;
+    key.generation = lane->counters_generation;
     return key;
 }
 
@@ -37,7 +39,7 @@ static void
 new_losses(mayday_store_t *store, const mayday_lane_info_t *lane, uint64_t *full,
            uint64_t *internal)
 {
-    mayday_lane_key_t key = losses_key(&lane->key);
+    mayday_lane_key_t key = losses_key(lane);
     uint64_t full_told = 0, internal_told = 0;
 
     *full = lane->counters[MAYDAY_COUNTER_DROPPED_LANE_FULL];
@@ -111,7 +113,7 @@ put_down(mayday_pipeline_t *p, const char *reason, const char *client_reason, ui
 static mayday_rc_t
 put_down_losses(mayday_pipeline_t *p, const mayday_lane_info_t *lane)
 {
-    mayday_lane_key_t key = losses_key(&lane->key);
+    mayday_lane_key_t key = losses_key(lane);
     uint64_t full, internal;
     mayday_rc_t rc;
 

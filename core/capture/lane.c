@@ -331,6 +331,7 @@ slot_begin_life(mayday_lane_t *lane, mayday_slot_t *slot)
     atomic_store_explicit(&slot->generation, generation, memory_order_release);
     atomic_store_explicit(&slot->state, MAYDAY_SLOT_FREE, memory_order_release);
     if (was_free) {
+        atomic_store_explicit(&slot->counters_generation, generation, memory_order_release);
         for (size_t i = 0; i < MAYDAY_COUNTER_MAX; i++) {
             atomic_store_explicit(&slot->counters[i], 0, memory_order_release);
         }

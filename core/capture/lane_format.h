@@ -88,6 +88,7 @@ typedef struct {
     _Atomic uint64_t generation; /* claims of this slot so far; keys stored positions */
     uint64_t claimed_us;
     uint8_t settings[MAYDAY_HASH_BYTES]; /* names RUN/settings-HEX     */
+    _Atomic uint64_t counters_generation;
 
     /* The producer's. */
     _Alignas(64) _Atomic uint64_t tail;
@@ -98,7 +99,8 @@ typedef struct {
     _Atomic uint64_t records_read;
 
     /* The producer's counters: relaxed, exact, never reset while claimed. Those of
-     * a dead owner that were not folded into the store go on in the next life. */
+     * a dead owner that were not folded into the store go on in the next life:
+     * they count since the life counters_generation. */
     _Alignas(64) _Atomic uint64_t counters[MAYDAY_COUNTER_MAX];
     _Alignas(64) _Atomic uint64_t ignored[MAYDAY_KIND_MAX]; /* by mayday_ignore */
 } mayday_slot_t;

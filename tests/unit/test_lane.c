@@ -232,6 +232,7 @@ test_lane_claim__takes_the_oldest_dead_slot_and_counts_its_loss(void **state)
     assert_int_equal(atomic_load(&taken->head), mayday_lane_first_position(2));
     /* What the dead one counted is not lost. */
     assert_int_equal(counter(taken, MAYDAY_COUNTER_CAPTURED), 6);
+    assert_int_equal(atomic_load(&taken->counters_generation), 1);
     fixture_close(&f);
 }
 
