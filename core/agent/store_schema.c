@@ -130,26 +130,34 @@ pragma_get(mayday_store_t *store, const char *sql, int *value)
 
 /* ---- the file ---- */
 
-/* SQLite gives its other files the mode of the first, so that must be right before it opens it. */
+/*
+ * Makes the file and its mode right before SQLite opens it, for SQLite gives its
+ * other files the mode of the first. One that exists is not opened here: closing
+ * any descriptor of it would drop the locks of this process's other connections.
+ */
 static mayday_rc_t
 file_prepare(mayday_store_t *store)
 {
     struct stat st;
-    int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    mayday_rc_t rc = MAYDAY_OK;
+    int fd;
 
+    if (lstat(store->path, &st) == 0) {
+        if (!S_ISREG(st.st_mode)) {
+            return say(store, "it is not a regular file");
+        }
+        if ((st.st_mode & 07777) != 0600 && chmod(store->path, 0600) != 0) {
+            return say(store, "it is readable by others, and its mode cannot be changed");
+        }
+        return MAYDAY_OK;
+    }
+    fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         snprintf(store->error, sizeof(store->error),
                  "%s; the agent's user must be able to write there", strerror(errno));
         return MAYDAY_ERROR;
     }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        rc = say(store, "it is not a regular file");
-    } else if ((st.st_mode & 07777) != 0600 && fchmod(fd, 0600) != 0) {
-        rc = say(store, "it is readable by others, and its mode cannot be changed");
-    }
     close(fd);
-    return rc;
+    return MAYDAY_OK;
 }
 
 static void
@@ -214,10 +222,9 @@ move_aside(mayday_store_t *store, const char *why)
 /* ---- opening ---- */
 
 static mayday_rc_t
-connect_file(mayday_store_t *store, bool first)
+connect_file(mayday_store_t *store)
 {
-    /* Only the process's first: closing a descriptor of the file drops SQLite's fcntl locks. */
-    if (first && file_prepare(store) != MAYDAY_OK) {
+    if (file_prepare(store) != MAYDAY_OK) {
         return MAYDAY_ERROR;
     }
     if (sqlite3_open_v2(store->path, &store->db,
@@ -329,7 +336,7 @@ static mayday_rc_t
 open_once(mayday_store_t *store, bool check)
 {
     store->corrupt = false;
-    if (connect_file(store, check) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
+    if (connect_file(store) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
         migrate(store) == MAYDAY_OK && (!check || check_file(store) == MAYDAY_OK)) {
         return MAYDAY_OK;
     }
