@@ -18,7 +18,7 @@
 typedef struct {
     uint64_t captured, filtered, suppressed, dropped, observed, rule_errors, requests, ignored;
     size_t events;
-    char last_title[512];
+    char last_title[512], last_id[33]; /* of the newest event */
 } seen_t;
 
 static void
@@ -123,8 +123,10 @@ visit_row(void *ctx, const mayday_store_row_t *row)
 {
     seen_t *seen = ctx;
 
-    seen->events++;
-    snprintf(seen->last_title, sizeof(seen->last_title), "%s", row->title);
+    if (seen->events++ == 0) {
+        snprintf(seen->last_title, sizeof(seen->last_title), "%s", row->title);
+        snprintf(seen->last_id, sizeof(seen->last_id), "%s", row->event_id);
+    }
 }
 
 static void
@@ -146,6 +148,54 @@ look(fixture_t *f, seen_t *seen)
     assert_int_equal(mayday_store_counts(store, visit_count, seen), MAYDAY_OK);
     assert_int_equal(mayday_store_events(store, &query, visit_row, seen), MAYDAY_OK);
     mayday_store_free(store);
+}
+
+static char *
+newest_json(fixture_t *f, const seen_t *seen)
+{
+    char path[256], error[256], *json = NULL;
+    size_t len;
+    mayday_store_t *store;
+
+    snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
+    store = mayday_store_new(path, error, sizeof(error));
+    assert_non_null(store);
+    assert_int_equal(mayday_store_event_json(store, mayday_slice_str(seen->last_id), &json, &len),
+                     MAYDAY_OK);
+    mayday_store_free(store);
+    return json;
+}
+
+static void
+visit_any(void *ctx, const mayday_store_row_t *row)
+{
+    mayday_store_query_t *query = ctx;
+
+    query->after_row = row->row;
+    query->since_us++; /* a counter here: no event is that old */
+}
+
+/* All events, page by page; no two have one id, the store sees to that. */
+static uint64_t
+count_events(fixture_t *f)
+{
+    char path[256], error[256];
+    mayday_store_query_t page = {.limit = 1000, .after_row = 1}, next;
+    uint64_t before;
+    mayday_store_t *store;
+
+    snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
+    store = mayday_store_new(path, error, sizeof(error));
+    assert_non_null(store);
+    page.since_us = 1; /* the first row, which after_row cannot ask for */
+    do {
+        before = page.since_us;
+        next = page;
+        assert_int_equal(mayday_store_events(store, &page, visit_any, &next), MAYDAY_OK);
+        page = next;
+    } while (page.since_us != before);
+    mayday_store_free(store);
+    return page.since_us;
 }
 
 /* Looks until so many were captured and their lanes folded. */
@@ -230,6 +280,28 @@ test_pipeline__reads_what_was_written_before_it_lived(void **state)
     wait_for(serve(f, 30, 0, "/b"));
     look_for(f, &seen, 50, 50);
     assert_int_equal(seen.events, 50);
+}
+
+static void
+test_pipeline__the_next_event_tells_how_many_were_held_back(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+    char *json;
+
+    f->instance.issue_rate = (mayday_rate_t){1, 1, 1};
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 6, 0, "/a"));
+    look_for(f, &seen, 6, 6);
+    assert_int_equal(seen.events, 1);
+    assert_int_equal(seen.suppressed, 5);
+    pause_ms(1100);
+    wait_for(serve(f, 1, 0, "/a"));
+    look_for(f, &seen, 7, 7);
+    assert_int_equal(seen.events, 2);
+    json = newest_json(f, &seen);
+    assert_non_null(strstr(json, "\"suppressed\":5"));
+    free(json);
 }
 
 static void
@@ -345,6 +417,7 @@ test_pipeline__counts_are_exact_though_the_agent_is_killed_again_and_again(void 
         wait_for(children[i]);
     }
     look_for(f, &seen, 6000, 6000);
+    assert_int_equal(count_events(f), 6000);
     assert_int_equal(seen.dropped, 0);
     assert_int_equal(seen.suppressed, 0);
     assert_int_equal(seen.ignored, 3);
@@ -376,6 +449,8 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pipeline__counts_every_record_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__reads_what_was_written_before_it_lived,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__the_next_event_tells_how_many_were_held_back,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__rule_drops_are_counted_and_leave_no_event,
                                         setup, teardown),
