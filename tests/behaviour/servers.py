@@ -277,6 +277,10 @@ class Server:
         return [json.loads(self.cli("show", row["event_id"], "--json").stdout)
                 for row in reversed(found)]
 
+    def newest(self):
+        row = json.loads(self.cli("events", "--json", "--limit", "1").stdout)
+        return json.loads(self.cli("show", row["event_id"], "--json").stdout)
+
     def event(self, seconds=10):
         events = self.events(1, seconds)
         assert len(events) == 1, [e["exception"] for e in events]
