@@ -166,13 +166,18 @@ newest_json(fixture_t *f, const seen_t *seen)
     return json;
 }
 
+typedef struct {
+    uint64_t count;
+    int64_t last_row;
+} pages_t;
+
 static void
 visit_any(void *ctx, const mayday_store_row_t *row)
 {
-    mayday_store_query_t *query = ctx;
+    pages_t *pages = ctx;
 
-    query->after_row = row->row;
-    query->since_us++; /* a counter here: no event is that old */
+    pages->count++;
+    pages->last_row = row->row;
 }
 
 /* All events, page by page; no two have one id, the store sees to that. */
@@ -180,22 +185,21 @@ static uint64_t
 count_events(fixture_t *f)
 {
     char path[256], error[256];
-    mayday_store_query_t page = {.limit = 1000, .after_row = 1}, next;
+    pages_t pages = {1, 1}; /* after_row cannot ask for the first row */
     uint64_t before;
     mayday_store_t *store;
 
     snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
     store = mayday_store_new(path, error, sizeof(error));
     assert_non_null(store);
-    page.since_us = 1; /* the first row, which after_row cannot ask for */
     do {
-        before = page.since_us;
-        next = page;
-        assert_int_equal(mayday_store_events(store, &page, visit_any, &next), MAYDAY_OK);
-        page = next;
-    } while (page.since_us != before);
+        mayday_store_query_t page = {.limit = 1000, .after_row = pages.last_row};
+
+        before = pages.count;
+        assert_int_equal(mayday_store_events(store, &page, visit_any, &pages), MAYDAY_OK);
+    } while (pages.count != before);
     mayday_store_free(store);
-    return page.since_us;
+    return pages.count;
 }
 
 /* Looks until so many were captured and their lanes folded. */
