@@ -75,6 +75,9 @@ look_at_proxy(failure_t *f)
     noted = apr_table_get(r->notes, "proxy-status");
     if (noted != NULL) {
         f->answered = atoi(noted);
+    } else if (!notes_status(r) && f->cause != NULL &&
+               f->cause->kind == MAYDAY_KIND_UPSTREAM_TRUNCATED) {
+        f->answered = r->status;
     } else if (!notes_status(r) && f->cause == NULL &&
                r->status_line != ap_get_status_line(r->status)) {
         f->answered = r->status; /* FastCGI, uwsgi …: not httpd's own words, so the upstream's */
@@ -169,7 +172,7 @@ find_cause(const mayday_ap_evidence_t *evidence)
     for (unsigned i = 0; evidence != NULL && i < evidence->line_count; i++) {
         const mayday_ap_line_t *line = &evidence->lines[i];
 
-        if (line->kind == MAYDAY_KIND_NONE || line->of_subrequest) {
+        if (line->kind == MAYDAY_KIND_NONE || line->aside) {
             continue;
         }
         if (cause == NULL || (cause->kind == MAYDAY_KIND_UPSTREAM_CLOSED &&
@@ -306,29 +309,34 @@ write_failure(mayday_record_t *record, const failure_t *f, const mayday_ap_ctx_t
     mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
     mayday_record_text(record, VIRTUAL_HOST, mayday_slice_str(r->server->server_hostname));
     mayday_record_u64(record, MAYDAY_FIELD_SERVER_PORT, r->connection->local_addr->port);
-    mayday_record_text(record, LOCATION, mayday_slice_str(f->subject->handler));
+    /* "SetHandler proxy:URL" is the proxy's handler too, and may hold a password */
+    mayday_record_text(record, LOCATION,
+                       f->proxied ? MAYDAY_SLICE("proxy-server")
+                                  : mayday_slice_str(f->subject->handler));
 }
 
 /* The upstream as configured: the balancer, else the worker without its path. */
 static void
-write_upstream(mayday_record_t *record, const failure_t *f)
+write_upstream(mayday_record_t *record, const failure_t *f, mayday_slice_t scheme,
+               mayday_slice_t authority)
 {
     const char *balancer = apr_table_get(f->subject->subprocess_env, "BALANCER_NAME");
     char storage[MAYDAY_FIELD_MAX_UPSTREAM + 1];
-    mayday_slice_t scheme, authority;
     mayday_buf_t upstream;
 
-    mayday_buf_init(&upstream, storage, sizeof(storage));
     if (balancer != NULL) {
-        mayday_buf_adds(&upstream, balancer);
-    } else if (f->evidence != NULL && f->evidence->attempt_count > 0 &&
-               strncmp(f->evidence->attempts[0].peer, "unix:", 5) == 0) {
+        mayday_record_text(record, UPSTREAM, mayday_slice_str(balancer));
+        return;
+    }
+    mayday_buf_init(&upstream, storage, sizeof(storage));
+    if (f->evidence != NULL && f->evidence->attempt_count > 0 &&
+        strncmp(f->evidence->attempts[0].peer, "unix:", 5) == 0) {
         mayday_buf_adds(&upstream, f->evidence->attempts[0].peer);
     } else if (apr_table_get(f->subject->notes, "uds_path") != NULL) {
         mayday_ap_peer(f->subject, &upstream);
-    } else if (mayday_ap_backend(f->subject, &scheme, &authority)) {
+    } else {
         mayday_buf_add(&upstream, scheme);
-        mayday_buf_adds(&upstream, "://");
+        mayday_buf_add(&upstream, MAYDAY_SLICE("://"));
         mayday_buf_add(&upstream, authority);
     }
     mayday_record_text(record, UPSTREAM, mayday_buf_slice(&upstream));
@@ -346,11 +354,13 @@ write_attempts(mayday_record_t *record, const failure_t *f)
     bool answered = f->answered != 0;
 
     mayday_buf_init(&peer, storage, sizeof(storage));
-    mayday_ap_peer(f->subject, &peer);
+    if (answered || count == 0) {
+        mayday_ap_peer(f->subject, &peer);
+    }
     for (unsigned i = 0; i < count; i++) {
         const mayday_ap_attempt_t *a = &f->evidence->attempts[i];
 
-        if (a->of_subrequest) {
+        if (a->aside) {
             continue;
         }
         /* the last one answered too if it broke off later */
@@ -491,11 +501,31 @@ write_connection(mayday_record_t *record, const failure_t *f)
                       (uint64_t) c->keepalives + (c->keepalive != AP_CONN_KEEPALIVE));
 }
 
+/* Response headers worth having; by the letter first, for there may be many others. */
+static bool
+is_worth_having(const char *name)
+{
+    switch (*name) {
+    case 'C':
+    case 'c':
+        return strcasecmp(name, "Content-Type") == 0;
+    case 'L':
+    case 'l':
+        return strcasecmp(name, "Location") == 0;
+    case 'R':
+    case 'r':
+        return strcasecmp(name, "Retry-After") == 0;
+    case 'X':
+    case 'x':
+        return strcasecmp(name, "X-Request-Id") == 0;
+    default:
+        return false;
+    }
+}
+
 static void
 write_headers(mayday_record_t *record, const failure_t *f)
 {
-    static const char *const worth_having[] = {"Content-Type", "Location", "Retry-After",
-                                               "X-Request-Id"};
     const apr_array_header_t *headers = apr_table_elts(f->first->headers_in);
     const apr_table_entry_t *entries = (const apr_table_entry_t *) headers->elts;
 
@@ -503,13 +533,13 @@ write_headers(mayday_record_t *record, const failure_t *f)
         mayday_record_header(record, f->place->collect, mayday_slice_str(entries[i].key),
                              mayday_slice_str(entries[i].val));
     }
-    for (size_t i = 0; i < MAYDAY_COUNT(worth_having); i++) {
-        const char *value = apr_table_get(f->subject->headers_out, worth_having[i]);
-
-        if (value != NULL) {
+    headers = apr_table_elts(f->subject->headers_out);
+    entries = (const apr_table_entry_t *) headers->elts;
+    for (int i = 0; i < headers->nelts; i++) {
+        if (is_worth_having(entries[i].key)) {
             mayday_record_pair(record, MAYDAY_FIELD_RESPONSE_HEADER,
-                               MAYDAY_FIELD_MAX_RESPONSE_HEADER,
-                               mayday_slice_str(worth_having[i]), mayday_slice_str(value));
+                               MAYDAY_FIELD_MAX_RESPONSE_HEADER, mayday_slice_str(entries[i].key),
+                               mayday_slice_str(entries[i].val));
         }
     }
 }
@@ -519,6 +549,7 @@ write_record(const failure_t *f)
 {
     const mayday_trace_t *trace = mayday_ap_trace(f->first, f->place);
     mayday_ap_ctx_t *ctx = mayday_ap_ctx(f->first);
+    mayday_slice_t scheme, authority;
     mayday_record_t record;
     values_t values;
 
@@ -528,8 +559,8 @@ write_record(const failure_t *f)
         return; /* counted */
     }
     write_failure(&record, f, ctx);
-    if (f->proxied) {
-        write_upstream(&record, f);
+    if (f->proxied && mayday_ap_backend(f->subject, &scheme, &authority)) {
+        write_upstream(&record, f, scheme, authority);
         write_attempts(&record, f);
     }
     write_lines(&record, f);

@@ -231,8 +231,8 @@ mayday_ap_backend(const request_rec *r, mayday_slice_t *scheme, mayday_slice_t *
         return false;
     }
     url = r->filename + 6;
-    host = strstr(url, "://");
-    if (host == NULL) {
+    host = strchr(url, ':');
+    if (host == NULL || host[1] != '/' || host[2] != '/') {
         return false;
     }
     *scheme = mayday_slice(url, (size_t) (host - url));
@@ -282,16 +282,20 @@ mayday_ap_peer(const request_rec *r, mayday_buf_t *peer)
 static void
 peer_of_text(mayday_slice_t text, mayday_buf_t *peer)
 {
-    static const mayday_slice_t attempt = {"attempt to connect to ", 22};
+    static const mayday_slice_t attempt = {": attempt to connect to ", 24};
     static const mayday_slice_t local = {"Unix domain socket ", 19};
-    size_t at = mayday_slice_find(text, attempt, 0);
-    const char *address, *configured;
+    size_t skip = text.len < 9 ? text.len : 9; /* "AH00957: ", then a word */
+    const char *at = memchr(text.data + skip, ':', text.len - skip), *address, *configured;
     size_t len;
 
-    if (at == SIZE_MAX) {
+    if (at == NULL) {
         return;
     }
-    text = mayday_slice(text.data + at + attempt.len, text.len - at - attempt.len);
+    text = mayday_slice(at, text.len - (size_t) (at - text.data));
+    if (!mayday_slice_starts(text, attempt)) {
+        return;
+    }
+    text = mayday_slice(text.data + attempt.len, text.len - attempt.len);
     if (mayday_slice_starts(text, local)) {
         mayday_buf_adds(peer, "unix:");
         text = mayday_slice(text.data + local.len, text.len - local.len);
@@ -317,31 +321,45 @@ peer_of_text(mayday_slice_t text, mayday_buf_t *peer)
 
 /* A peer was tried: a new attempt, or more about the last one. */
 static void
-add_attempt(mayday_ap_evidence_t *e, const ap_errorlog_info *info, mayday_slice_t text, bool sub)
+add_attempt(mayday_ap_evidence_t *e, const ap_errorlog_info *info, mayday_slice_t text,
+            const mayday_ap_line_t *line)
 {
     char storage[MAYDAY_AP_PEER_SIZE];
     mayday_buf_t peer;
-    mayday_ap_attempt_t *last =
-        e->attempt_count == 0 ? NULL : &e->attempts[e->attempt_count - 1];
+    mayday_ap_attempt_t *last = &e->attempts[e->attempt_count];
 
     mayday_buf_init(&peer, storage, sizeof(storage));
     if (info->r == NULL) {
         peer_of_text(text, &peer);
     } else {
         mayday_ap_peer(info->r, &peer);
-        if (last != NULL && (!last->confirmed || strcmp(last->peer, storage) == 0)) {
-            last->confirmed = true;
-            last->of_subrequest = sub;
+        if (e->attempt_count > 0 && strcmp(last[-1].peer, storage) == 0) {
             return;
         }
     }
     if (peer.len == 0 || e->attempt_count == MAYDAY_AP_ATTEMPTS_MAX) {
         return;
     }
-    last = &e->attempts[e->attempt_count++];
+    e->attempt_count++;
     memcpy(last->peer, storage, peer.len + 1);
+    last->kind = line->kind;
     last->confirmed = info->r != NULL;
-    last->of_subrequest = sub;
+    last->aside = line->aside;
+}
+
+/* After a connection failed, of which httpd told without a request, it names the request. */
+static bool
+confirm_attempt(mayday_ap_evidence_t *e, mayday_ap_line_t *line)
+{
+    mayday_ap_attempt_t *last = &e->attempts[e->attempt_count];
+
+    if (!line->has_request || e->attempt_count == 0 || last[-1].confirmed) {
+        return false;
+    }
+    last[-1].confirmed = true;
+    last[-1].aside = line->aside;
+    line->kind = last[-1].kind;
+    return true;
 }
 
 /* What the text alone cannot tell: time-outs, and whether the header had gone out. */
@@ -400,6 +418,13 @@ add_status(mayday_buf_t *out, apr_status_t status)
     mayday_buf_add(out, MAYDAY_SLICE(": "));
 }
 
+/* What fails here does not make the client's request fail: a subrequest, an ErrorDocument. */
+static bool
+is_aside(const request_rec *r)
+{
+    return r->main != NULL || (r->prev != NULL && ap_is_HTTP_ERROR(r->prev->status));
+}
+
 static void
 add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text)
 {
@@ -417,9 +442,15 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
     line->level = (uint32_t) info->level;
     line->time = e->line_count == 1 ? e->time : apr_time_now();
     line->has_request = info->r != NULL;
-    line->of_subrequest = info->r != NULL && info->r->main != NULL;
+    line->aside = info->r != NULL && is_aside(info->r);
     line->error = error = errno_of(info->status);
-    line->kind = refine(mayday_cause_classify(MAYDAY_SERVER_HTTPD, words, &error), info);
+    if (!confirm_attempt(e, line)) {
+        line->kind = refine(mayday_cause_classify(MAYDAY_SERVER_HTTPD, words, &error), info);
+        if (line->kind != MAYDAY_KIND_NONE && line->kind != MAYDAY_KIND_LIMITED &&
+            line->kind != MAYDAY_KIND_UPSTREAM_UNAVAILABLE) {
+            add_attempt(e, info, words, line);
+        }
+    }
     line->offset = (uint16_t) e->text_len;
 
     mayday_buf_init(&out, e->text + e->text_len, room < LINE_SIZE_MAX ? room : LINE_SIZE_MAX);
@@ -430,15 +461,11 @@ add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, const char *text
     line->len = (uint16_t) out.len;
     e->text_len += (unsigned) out.len;
 
-    if (line->of_subrequest) {
+    if (line->aside) {
         /* the lines without a request just before were about the same thing */
         for (mayday_ap_line_t *l = line; l-- > e->lines && !l->has_request;) {
-            l->of_subrequest = true;
+            l->aside = true;
         }
-    }
-    if (line->kind != MAYDAY_KIND_NONE && line->kind != MAYDAY_KIND_LIMITED &&
-        line->kind != MAYDAY_KIND_UPSTREAM_UNAVAILABLE) {
-        add_attempt(e, info, words, line->of_subrequest);
     }
 }
 

@@ -91,15 +91,16 @@ typedef struct {
     uint16_t offset, len;   /* of the text                                        */
     apr_time_t time;
     bool has_request;       /* httpd said whose it is                             */
-    bool of_subrequest;     /* context only: never makes the main request fail    */
+    bool aside;             /* of a subrequest or an ErrorDocument: context only  */
     mayday_kind_t kind;     /* that it tells of, or NONE                          */
     int error;              /* errno behind it, or 0                              */
 } mayday_ap_line_t;
 
 typedef struct {
     char peer[MAYDAY_AP_PEER_SIZE];
+    mayday_kind_t kind;
     bool confirmed;     /* a line that names the request belongs to it            */
-    bool of_subrequest;
+    bool aside;
 } mayday_ap_attempt_t;
 
 /*
