@@ -140,15 +140,22 @@ is_url_valued(mayday_slice_t name)
 }
 
 /* Cookie, Cookie2, Set-Cookie, X-Original-Cookie: whatever carries whole cookies. */
-static bool
+static inline bool
 is_cookie_valued(mayday_slice_t name)
 {
     const size_t len = sizeof("cookie") - 1;
+    char last;
 
-    if (name.len > 0 && name.data[name.len - 1] == '2') {
-        name.len--;
+    if (name.len < len) {
+        return false;
     }
-    return name.len >= len && (name.data[name.len - 1] | 0x20) == 'e' &&
+    last = name.data[name.len - 1];
+    if (last == '2') {
+        name.len--;
+    } else if ((last | 0x20) != 'e') {
+        return false;
+    }
+    return name.len >= len &&
            ieq_lower(mayday_slice(name.data + name.len - len, len), "cookie");
 }
 
