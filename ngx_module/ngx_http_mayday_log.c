@@ -114,17 +114,26 @@ ngx_http_mayday_log_attach(ngx_pool_t *pool, ngx_log_t *head)
 }
 
 
+/* Whose line it is, by what nginx adds to a message. */
+typedef enum {
+    NGX_HTTP_MAYDAY_NOBODYS, /* a handshake's, a stream's: no request will ask for it */
+    NGX_HTTP_MAYDAY_REQUESTS,
+    NGX_HTTP_MAYDAY_SUBREQUESTS
+} ngx_http_mayday_whose_e;
+
+
 /*
- * Where what nginx adds to a message begins, and whether it says there that a
- * subrequest was at work. What follows "upstream" and "host" is the client's.
+ * Where the message ends and ", client: …, server: …, request: "…"" begins. What
+ * follows behind "upstream" and "host" may be the client's words. A line that is
+ * cut before is taken for a request's.
  */
 static u_char *
-ngx_http_mayday_line_end(u_char *p, u_char *last, ngx_flag_t *subrequest)
+ngx_http_mayday_line_end(u_char *p, u_char *last, ngx_http_mayday_whose_e *whose)
 {
     u_char *end;
 
     end = NULL;
-    *subrequest = 0;
+    *whose = NGX_HTTP_MAYDAY_REQUESTS;
 
     for ( ;; ) {
         p = memchr(p, ',', last - p);
@@ -136,14 +145,18 @@ ngx_http_mayday_line_end(u_char *p, u_char *last, ngx_flag_t *subrequest)
         if (end == NULL) {
             if (ngx_memcmp(p, ", client: ", sizeof(", client: ") - 1) == 0) {
                 end = p;
+                *whose = NGX_HTTP_MAYDAY_NOBODYS;
             }
 
-        } else if (ngx_memcmp(p, ", subrequ", sizeof(", subrequ") - 1) == 0) {
-            *subrequest = 1;
+        } else if (ngx_memcmp(p, ", reques", sizeof(", reques") - 1) == 0) {
+            *whose = NGX_HTTP_MAYDAY_REQUESTS;
+
+        } else if (ngx_memcmp(p, ", subreq", sizeof(", subreq") - 1) == 0) {
+            *whose = NGX_HTTP_MAYDAY_SUBREQUESTS;
             break;
 
-        } else if (ngx_memcmp(p, ", upstr", sizeof(", upstr") - 1) == 0
-                   || ngx_memcmp(p, ", host:", sizeof(", host:") - 1) == 0)
+        } else if (ngx_memcmp(p, ", upstre", sizeof(", upstre") - 1) == 0
+                   || ngx_memcmp(p, ", host: ", sizeof(", host: ") - 1) == 0)
         {
             break;
         }
@@ -161,6 +174,7 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
     u_char *p, *last;
     ngx_time_t *tp;
     ngx_http_mayday_line_t *line;
+    ngx_http_mayday_whose_e whose;
 
     if (level > NGX_LOG_ERR
         || log->connection == 0
@@ -193,6 +207,11 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
     }
 
     p++;
+    last = ngx_http_mayday_line_end(p, last, &whose);
+
+    if (whose == NGX_HTTP_MAYDAY_NOBODYS) {
+        goto done;
+    }
 
     line = &ngx_http_mayday_lines[ngx_http_mayday_lines_next % NGX_HTTP_MAYDAY_LINES];
 
@@ -204,12 +223,12 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
         }
     }
 
-    last = ngx_http_mayday_line_end(p, last, &line->subrequest);
     tp = ngx_timeofday();
 
     line->log = log;
     line->connection = log->connection;
     line->level = level - 1;
+    line->subrequest = whose == NGX_HTTP_MAYDAY_SUBREQUESTS;
     line->time_us = (uint64_t) tp->sec * 1000000 + tp->msec * 1000;
     line->len = ngx_min((size_t) (last - p), sizeof(line->text));
     ngx_memcpy(line->text, p, line->len);
