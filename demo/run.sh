@@ -115,8 +115,8 @@ done
 
 settled() {
     local json
-    json=$(mayday "$1" status --format=json) || true
-    [ "$(grep -o '"filtered":{[^}]*}' <<< "$json" | grep -o '[0-9]*}' | tr -d '}')" = 3 ]
+    json=$(mayday "$1" status --format=json | tr -d '[:space:]') || true
+    [[ $json == *'"filtered":{"before_send:bot":3}'* ]]
 }
 for server in nginx httpd; do
     for _ in {1..50}; do settled $server && break; sleep 0.1; done
@@ -124,7 +124,8 @@ for server in nginx httpd; do
     mayday $server events --limit 30
 done
 say "One of them in full: mayday show ID"
-id=$(mayday nginx events --kind upstream_refused --json --limit 1 | sed 's/.*"event_id":"\([0-9a-f]*\)".*/\1/')
+id=$(mayday nginx events --kind upstream_refused --json --limit 1 |
+    sed 's/.*"event_id": *"\([0-9a-f]*\)".*/\1/')
 mayday nginx show "$id"
 say "The state of it all: mayday status"
 mayday nginx status || true
