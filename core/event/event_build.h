@@ -112,9 +112,10 @@ cJSON *mayday_json_pair(cJSON *name, cJSON *value);
  * Notes for _meta that a text was cut, or that a list once had so many items;
  * the keys, ended by NULL, lead from the event to the value.
  */
-void mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, ...)
-    __attribute__((sentinel));
-void mayday_note_length(mayday_event_t *event, size_t length, ...) __attribute__((sentinel));
+void mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info,
+                     const char *const *keys);
+void mayday_note_length(mayday_event_t *event, size_t length, const char *const *keys);
+#define MAYDAY_KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* The object at that key of the object, made where it is not there. */
 cJSON *mayday_json_object_at(cJSON *object, const char *key);

@@ -218,13 +218,13 @@ static cJSON *
 build_mayday(const mayday_event_t *event)
 {
     const mayday_record_view_t *view = event->view;
+    uint64_t duration_ms = mayday_view_u64(view, DURATION_US) / 1000;
     cJSON *mayday = cJSON_CreateObject();
 
     mayday_json_add_constant(mayday, "kind", mayday_kind_info(view)->name);
     mayday_json_add_text(mayday, "upstream", mayday_view_upstream(view), MAYDAY_SERVER_NAME_MAX);
     if (mayday_view_has(view, DURATION_US)) {
-        mayday_json_add_number(mayday, "duration_ms",
-                               (double) (mayday_view_u64(view, DURATION_US) / 1000));
+        mayday_json_add_number(mayday, "duration_ms", (double) duration_ms);
     }
     if (event->suppressed > 0) {
         mayday_json_add_number(mayday, "suppressed", (double) event->suppressed);

@@ -4,8 +4,6 @@
  *
  * Runs in the agent; takes memory from the event's arena.
  */
-#include <stdarg.h>
-
 #include "core/event/event_build.h"
 
 /* Takes text, made by cJSON_malloc. */
@@ -124,36 +122,29 @@ mayday_json_object_at(cJSON *object, const char *key)
 
 /* The object of _meta about the value that the keys lead to. */
 static cJSON *
-note_at(mayday_event_t *event, va_list keys)
+note_at(mayday_event_t *event, const char *const *keys)
 {
-    const char *key;
     cJSON *at;
 
     if (event->cuts == NULL) {
         event->cuts = cJSON_CreateObject();
     }
-    at = event->cuts;
-    while ((key = va_arg(keys, const char *)) != NULL) {
-        at = mayday_json_object_at(at, key);
+    for (at = event->cuts; *keys != NULL; keys++) {
+        at = mayday_json_object_at(at, *keys);
     }
     return mayday_json_object_at(at, "");
 }
 
 /*
- * {"rem": [["!limit", "s", start, end]], "len": whole}: the dots stand in the
+ * {"": {"rem": [["!limit", "s", start, end]], "len": whole}}: the dots stand in the
  * place of what was cut. Without len where the whole was never seen.
  */
 void
-mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, ...)
+mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, const char *const *keys)
 {
     const size_t dots = sizeof(MAYDAY_UTF8_ELLIPSIS) - 1;
-    cJSON *at, *rem;
-    va_list keys;
+    cJSON *at = note_at(event, keys), *rem = cJSON_CreateArray();
 
-    va_start(keys, info);
-    at = note_at(event, keys);
-    va_end(keys);
-    rem = cJSON_CreateArray();
     cJSON_AddItemToArray(rem, cJSON_CreateStringReference("!limit"));
     cJSON_AddItemToArray(rem, cJSON_CreateStringReference("s"));
     cJSON_AddItemToArray(rem, cJSON_CreateNumber((double) (info->chars - dots)));
@@ -165,11 +156,7 @@ mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, ...)
 }
 
 void
-mayday_note_length(mayday_event_t *event, size_t length, ...)
+mayday_note_length(mayday_event_t *event, size_t length, const char *const *keys)
 {
-    va_list keys;
-
-    va_start(keys, length);
     mayday_json_add_number(note_at(event, keys), "len", (double) length);
-    va_end(keys);
 }

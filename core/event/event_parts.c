@@ -141,7 +141,7 @@ text_part(mayday_event_t *event, mayday_part_t part, mayday_slice_t text, size_t
     }
     item = mayday_json_text(text, chars_max, 0, &info);
     if (item != NULL && info.chars_whole > info.chars) {
-        mayday_note_cut(event, &info, mayday_event_part_key(part), NULL);
+        mayday_note_cut(event, &info, MAYDAY_KEYS(mayday_event_part_key(part)));
     }
     return item;
 }
@@ -334,7 +334,7 @@ tag_key(char key[MAYDAY_TAG_KEY_MAX + 1], mayday_slice_t name)
         char c = name.data[i];
         bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                     c == '_' || c == '.' || c == ':' || c == '-';
-        key[i] = good ? c : '_';
+        key[i] = (char) (good ? c : '_');
     }
     key[len] = '\0';
     return len > 0;
@@ -376,7 +376,7 @@ add_tag(mayday_event_t *event, cJSON *tags, mayday_pair_t pair)
         return;
     }
     if (info.chars_whole > info.chars) {
-        mayday_note_cut(event, &info, mayday_event_part_key(MAYDAY_PART_TAGS), key, NULL);
+        mayday_note_cut(event, &info, MAYDAY_KEYS(mayday_event_part_key(MAYDAY_PART_TAGS), key));
     }
     cJSON_DeleteItemFromObjectCaseSensitive(tags, key); /* the user's own wins */
     cJSON_AddItemToObject(tags, key, item);

@@ -40,8 +40,9 @@ pairs_text(pairs_t *pairs, mayday_slice_t text, size_t bytes_max, const char *it
     if (info.chars_whole > info.chars) {
         char index[24];
         (void) snprintf(index, sizeof(index), "%zu", pairs->count);
-        mayday_note_cut(pairs->event, &info, mayday_event_part_key(MAYDAY_PART_REQUEST), pairs->key,
-                        index, item, NULL);
+        mayday_note_cut(
+            pairs->event, &info,
+            MAYDAY_KEYS(mayday_event_part_key(MAYDAY_PART_REQUEST), pairs->key, index, item));
     }
     return json;
 }
@@ -72,8 +73,8 @@ pairs_end(pairs_t *pairs, cJSON *request)
         return;
     }
     if (pairs->seen > pairs->count) {
-        mayday_note_length(pairs->event, pairs->seen, mayday_event_part_key(MAYDAY_PART_REQUEST),
-                           pairs->key, NULL);
+        mayday_note_length(pairs->event, pairs->seen,
+                           MAYDAY_KEYS(mayday_event_part_key(MAYDAY_PART_REQUEST), pairs->key));
     }
     mayday_json_add(request, pairs->key, pairs->list);
 }
@@ -148,7 +149,7 @@ add_url(mayday_event_t *event, cJSON *request)
     const mayday_record_view_t *view = event->view;
     bool secure = mayday_slice_eq(mayday_view_text(view, SCHEME), MAYDAY_SLICE("https"));
     mayday_slice_t host = mayday_view_text(view, HOST);
-    char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + 3 * MAYDAY_FIELD_MAX_PATH];
+    char storage[sizeof("https://") + MAYDAY_FIELD_MAX_HOST + (size_t) 3 * MAYDAY_FIELD_MAX_PATH];
     char path[MAYDAY_PATH_SIZE];
     unsigned flags = view->flags[MAYDAY_FIELD_PATH];
     mayday_utf8_info_t info;
@@ -163,7 +164,8 @@ add_url(mayday_event_t *event, cJSON *request)
     add_path(&url, mayday_view_path(view, path));
     cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX, flags, &info);
     if (info.chars_whole > info.chars || (flags & MAYDAY_FIELD_CUT) != 0) {
-        mayday_note_cut(event, &info, mayday_event_part_key(MAYDAY_PART_REQUEST), "url", NULL);
+        mayday_note_cut(event, &info,
+                        MAYDAY_KEYS(mayday_event_part_key(MAYDAY_PART_REQUEST), "url"));
     }
     mayday_json_add(request, "url", item);
 }

@@ -26,7 +26,7 @@ typedef struct {
     size_t count;
     char status[8];
     char route[MAYDAY_ROUTE_SIZE];
-    char clean[MAYDAY_UTF8_SIZE(MAYDAY_ROUTE_SIZE)];
+    char clean[MAYDAY_UTF8_SIZE((size_t) MAYDAY_ROUTE_SIZE)];
 } default_t;
 
 static const mayday_kind_info_t kinds[] = {

@@ -29,7 +29,10 @@ static const uint32_t initials = BIT('p') | BIT('t') | BIT('s') | BIT('a') | BIT
 static char
 lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char) (c + ('a' - 'A')) : c;
+    if (c >= 'A' && c <= 'Z') {
+        c = (char) (c + ('a' - 'A'));
+    }
+    return c;
 }
 
 static bool
