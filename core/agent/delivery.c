@@ -270,8 +270,7 @@ mayday_delivery_new(const char *store_path, const mayday_settings_t *settings, c
         destroy(delivery);
         return NULL;
     }
-    if (apr_thread_create(&delivery->thread, NULL, run, delivery, delivery->pool) !=
-        APR_SUCCESS) {
+    if (apr_thread_create(&delivery->thread, NULL, run, delivery, delivery->pool) != APR_SUCCESS) {
         snprintf(error, error_size, "no thread for delivery");
         destroy(delivery);
         return NULL;

@@ -46,8 +46,7 @@ where_find(where_t *where, CURL *easy, const mayday_dsn_t *dsn, const delivery_c
     snprintf(where->host, sizeof(where->host), "%.*s", (int) dsn->host.len, dsn->host.data);
     where->by_proxy = proxy[0] != '\0' && config->no_proxy[0] == '\0';
     if (where->by_proxy) {
-        snprintf(where->place, sizeof(where->place), "the proxy %.*s", (int) place.len,
-                 place.data);
+        snprintf(where->place, sizeof(where->place), "the proxy %.*s", (int) place.len, place.data);
     } else if (address != NULL && address[0] != '\0' && port > 0) {
         bool six = strchr(address, ':') != NULL;
 
@@ -115,7 +114,7 @@ mayday_delivery_explain_failure(mayday_buf_t *out, CURL *easy, CURLcode code,
                                 const delivery_config_t *config)
 {
     const char *words = detail(code, curl_error);
-    where_t where;
+    where_t where = {0};
 
     where_find(&where, easy, dsn, config);
     switch (code) {
@@ -163,9 +162,13 @@ static void
 add_printable(mayday_buf_t *out, mayday_slice_t text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char) text.data[i];
+        bool control = (unsigned char) text.data[i] < 0x20 || text.data[i] == 0x7f;
 
-        mayday_buf_addc(out, c < 0x20 || c == 0x7f ? ' ' : (char) c);
+        if (control) {
+            mayday_buf_addc(out, ' ');
+        } else {
+            mayday_buf_addc(out, text.data[i]);
+        }
     }
 }
 

@@ -79,8 +79,8 @@ static mayday_rc_t
 settle_report(mayday_store_t *store, const delivery_target_t *target)
 {
     for (size_t i = 0; i < target->loss_count; i++) {
-        mayday_rc_t rc = mayday_store_discarded_sub(store, target->number,
-                                                    target->losses[i].reason, target->losses[i].n);
+        mayday_rc_t rc = mayday_store_discarded_sub(store, target->number, target->losses[i].reason,
+                                                    target->losses[i].n);
         if (rc != MAYDAY_OK && rc != MAYDAY_NOT_FOUND) {
             return rc;
         }

@@ -18,25 +18,26 @@
 #include <apr_thread_proc.h>
 #include <curl/curl.h>
 #include <stdatomic.h>
+#define ZLIB_CONST
 #include <zlib.h>
 
 #include "core/agent/delivery.h"
 #include "core/agent/ratelimit.h"
 #include "core/base/dsn.h"
 
-#define DELIVERY_IN_FLIGHT_MAX 16      /* of one DSN */
-#define DELIVERY_IN_FLIGHT_ALL 128     /* of all; beyond it every DSN still has one */
-#define DELIVERY_LOADED_MAX 64         /* events of one DSN in memory, not yet begun */
-#define DELIVERY_HELD_BYTES_MAX (8u * 1024 * 1024) /* of one DSN in memory */
-#define DELIVERY_EVENT_BYTES_MAX (4u * 1024 * 1024)
-#define DELIVERY_UNSETTLED_MAX 256     /* results not yet in the store */
-#define DELIVERY_SETTLE_MAX 32         /* so many are written at once, unless the store is slow */
-#define DELIVERY_SETTLE_US 5000        /* the oldest of them waits at most so long */
+#define DELIVERY_IN_FLIGHT_MAX 16                  /* of one DSN */
+#define DELIVERY_IN_FLIGHT_ALL 128                 /* of all; beyond it every DSN still has one */
+#define DELIVERY_LOADED_MAX 64                     /* events of one DSN in memory, not yet begun */
+#define DELIVERY_HELD_BYTES_MAX ((size_t) 8 << 20) /* of one DSN in memory */
+#define DELIVERY_EVENT_BYTES_MAX ((size_t) 4 << 20)
+#define DELIVERY_UNSETTLED_MAX 256 /* results not yet in the store */
+#define DELIVERY_SETTLE_MAX 32     /* so many are written at once, unless the store is slow */
+#define DELIVERY_SETTLE_US 5000    /* the oldest of them waits at most so long */
 #define DELIVERY_CONNECT_TIMEOUT_MS 5000
 #define DELIVERY_TIMEOUT_MS 30000
-#define DELIVERY_ANSWER_BYTES_MAX (64u * 1024)
-#define DELIVERY_WORDS_SIZE 256        /* of an answer, kept for people */
-#define DELIVERY_HEADER_SIZE 512       /* of a header that we read */
+#define DELIVERY_ANSWER_BYTES_MAX ((size_t) 64 << 10)
+#define DELIVERY_WORDS_SIZE 256  /* of an answer, kept for people */
+#define DELIVERY_HEADER_SIZE 512 /* of a header that we read */
 #define DELIVERY_REPORT_REASONS_MAX 16
 #define DELIVERY_REPORT_US (60ULL * 1000000)
 #define DELIVERY_BACKOFF_MIN_US 1000000ULL
@@ -64,10 +65,7 @@ void mayday_delivery_config_free(delivery_config_t *config); /* one reference; N
 
 /* ---- transfers ---- */
 
-typedef enum {
-    TRANSFER_EVENT,
-    TRANSFER_REPORT
-} transfer_kind_t;
+typedef enum { TRANSFER_EVENT, TRANSFER_REPORT } transfer_kind_t;
 
 /* Where to: what a handle must be told for one DSN. */
 typedef struct {
@@ -79,8 +77,8 @@ typedef struct {
 /* What a server answered; kept by the callbacks, bounded. */
 typedef struct {
     size_t bytes;
-    char words[DELIVERY_WORDS_SIZE];  /* the body's beginning */
-    char error[DELIVERY_WORDS_SIZE];  /* X-Sentry-Error       */
+    char words[DELIVERY_WORDS_SIZE]; /* the body's beginning */
+    char error[DELIVERY_WORDS_SIZE]; /* X-Sentry-Error       */
     char rate_limits[DELIVERY_HEADER_SIZE];
     char retry_after[64];
 } delivery_answer_t;
@@ -91,7 +89,7 @@ typedef struct delivery_target delivery_target_t;
 typedef struct delivery_transfer delivery_transfer_t;
 struct delivery_transfer {
     delivery_transfer_t *next;
-    delivery_target_t *target; /* whose address the handle was told; NULL: none yet */
+    delivery_target_t *target;  /* whose address the handle was told; NULL: none yet */
     uint64_t config_generation; /* and under which configuration                     */
     CURL *easy;
     bool running;
@@ -163,8 +161,8 @@ typedef struct {
 } delivery_entry_t;
 
 /* Notes what became of a row. There is room for every row in flight. */
-void mayday_delivery_ledger_add(mayday_delivery_t *delivery, delivery_target_t *target,
-                                int64_t row, delivery_result_t result, uint64_t now_us);
+void mayday_delivery_ledger_add(mayday_delivery_t *delivery, delivery_target_t *target, int64_t row,
+                                delivery_result_t result, uint64_t now_us);
 
 /* Whether one more row may be taken on. */
 bool mayday_delivery_ledger_has_room(const mayday_delivery_t *delivery);
@@ -209,12 +207,12 @@ struct delivery_target {
     /* The queue in memory. */
     delivery_row_t *rows, **rows_end;
     unsigned row_count;
-    size_t held_bytes;  /* of rows and of transfers                       */
-    int64_t loaded_row; /* the last one read                              */
-    bool more;          /* the store may hold rows behind it              */
-    bool rewind;        /* to be read again from the start once nothing is under way */
-    unsigned in_flight; /* events and reports                             */
-    unsigned unsettled; /* its results in the ledger                      */
+    size_t held_bytes;     /* of rows and of transfers                       */
+    int64_t loaded_row;    /* the last one read                              */
+    bool more;             /* the store may hold rows behind it              */
+    bool rewind;           /* to be read again from the start once nothing is under way */
+    unsigned in_flight;    /* events and reports                             */
+    unsigned unsettled;    /* its results in the ledger                      */
     uint64_t queued, sent; /* in the store as of the last refresh; since the start */
 
     /* What may be sent when; of the monotonic clock. */

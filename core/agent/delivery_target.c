@@ -17,7 +17,7 @@
 
 #define STATUS_TOO_MANY 429
 #define ENVELOPE_ROOM 4096 /* what an envelope is longer than event and trace */
-#define BODY_KEPT_MAX (64u * 1024)
+#define BODY_KEPT_MAX ((size_t) 64 << 10)
 
 /* ---- rows in memory ---- */
 
@@ -228,8 +228,8 @@ transfer_start(mayday_delivery_t *delivery, delivery_target_t *target, transfer_
     delivery_transfer_t *transfer = transfer_get(delivery, target);
 
     if (transfer == NULL ||
-        mayday_delivery_press_run(&delivery->press, envelope, &transfer->body,
-                                  &transfer->body_size, &transfer->body_len) != MAYDAY_OK) {
+        mayday_delivery_press_run(&delivery->press, envelope, &transfer->body, &transfer->body_size,
+                                  &transfer->body_len) != MAYDAY_OK) {
         return MAYDAY_NO_MEMORY;
     }
     transfer->kind = kind;
@@ -556,8 +556,8 @@ target_new(int64_t number, const char *text, const char *sdk_name)
     target->number = number;
     target->rows_end = &target->rows;
     mayday_buf_init(&shown, target->info.dsn, sizeof(target->info.dsn));
-    target->valid = mayday_dsn_parse(&target->dsn, mayday_slice_str(target->text), &expected) ==
-                    MAYDAY_OK;
+    target->valid =
+        mayday_dsn_parse(&target->dsn, mayday_slice_str(target->text), &expected) == MAYDAY_OK;
     if (!target->valid) {
         mayday_buf_addf(&shown, "unreadable DSN %lld", (long long) number);
         return target;

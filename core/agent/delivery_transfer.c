@@ -78,7 +78,7 @@ mayday_delivery_press_run(delivery_press_t *press, mayday_slice_t text, unsigned
     if (!grown) {
         return MAYDAY_NO_MEMORY;
     }
-    press->stream.next_in = (z_const Bytef *) (uintptr_t) text.data;
+    press->stream.next_in = (z_const Bytef *) text.data;
     press->stream.avail_in = (uInt) text.len;
     press->stream.next_out = *body;
     press->stream.avail_out = (uInt) *body_size;

@@ -15,7 +15,8 @@ typedef struct {
 } mayday_bucket_t;
 
 /* Takes a token if there is one. A rate with events 0 always grants. */
-bool mayday_bucket_take(mayday_bucket_t *bucket, const mayday_rate_setting_t *rate, uint64_t now_us);
+bool mayday_bucket_take(mayday_bucket_t *bucket, const mayday_rate_setting_t *rate,
+                        uint64_t now_us);
 
 /* When the next token will be there; now_us if there is one. */
 uint64_t mayday_bucket_next_us(const mayday_bucket_t *bucket, const mayday_rate_setting_t *rate,

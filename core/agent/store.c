@@ -45,9 +45,9 @@ mayday_store_statement(mayday_store_t *store, mayday_sql_t id)
 {
     sqlite3_stmt **statement = &store->statements[id];
 
-    if (*statement == NULL && sqlite3_prepare_v3(store->db, statement_texts[id], -1,
-                                                 SQLITE_PREPARE_PERSISTENT, statement,
-                                                 NULL) != SQLITE_OK) {
+    if (*statement == NULL &&
+        sqlite3_prepare_v3(store->db, statement_texts[id], -1, SQLITE_PREPARE_PERSISTENT, statement,
+                           NULL) != SQLITE_OK) {
         (void) mayday_store_fail(store);
         return NULL;
     }

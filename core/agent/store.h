@@ -113,16 +113,16 @@ typedef struct {
     unsigned status;
     const char *title;
     const char *transaction;
-    uint64_t issue_seen; /* of its issue so far */
+    uint64_t issue_seen;  /* of its issue so far */
     unsigned undelivered; /* queue rows left     */
 } mayday_store_row_t;
 
 typedef struct {
-    int64_t after_row;   /* > 0: only newer ones, oldest first; else newest first */
-    unsigned limit;      /* 1 … 1000 */
-    const char *kind;    /* NULL: any */
-    const char *issue;   /* NULL: any; hex */
-    uint64_t since_us;   /* 0: any */
+    int64_t after_row; /* > 0: only newer ones, oldest first; else newest first */
+    unsigned limit;    /* 1 … 1000 */
+    const char *kind;  /* NULL: any */
+    const char *issue; /* NULL: any; hex */
+    uint64_t since_us; /* 0: any */
 } mayday_store_query_t;
 
 typedef void (*mayday_row_visit_pt)(void *ctx, const mayday_store_row_t *row);
@@ -181,7 +181,7 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsn_id(mayday_store_t *store, const c
 #define MAYDAY_STORE_ISSUES_MAX 50000u /* issues without events beyond it go, oldest first */
 
 typedef struct {
-    uint64_t queue_size;  /* bytes of undelivered events; also bounds delivered ones */
+    uint64_t queue_size; /* bytes of undelivered events; also bounds delivered ones */
     uint64_t retention_s;
 } mayday_store_bounds_t;
 
@@ -198,8 +198,8 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_trim(mayday_store_t *store,
                                                 uint64_t now_us);
 
 typedef struct {
-    mayday_slice_t user;  /* id, email, username or ip; empty: any        */
-    uint64_t before_us;   /* 0: any                                     */
+    mayday_slice_t user; /* id, email, username or ip; empty: any        */
+    uint64_t before_us;  /* 0: any                                     */
     bool all;
 } mayday_store_purge_t;
 

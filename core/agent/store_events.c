@@ -78,8 +78,8 @@ event_insert(mayday_store_t *store, const mayday_store_event_t *event, const uin
     mayday_bind_text(statement, 7, event->title);
     mayday_bind_text(statement, 8, event->transaction);
     mayday_bind_u64(statement, 9,
-                    event->json.len + event->trace.len + event->title.len +
-                        event->transaction.len + ROW_OVERHEAD_BYTES);
+                    event->json.len + event->trace.len + event->title.len + event->transaction.len +
+                        ROW_OVERHEAD_BYTES);
     mayday_bind_u64(statement, 10, pending);
     return mayday_store_run(store, statement);
 }
@@ -178,8 +178,8 @@ mayday_store_events(mayday_store_t *store, const mayday_store_query_t *query,
         mayday_unhex(issue, sizeof(issue), mayday_slice_str(query->issue)) != MAYDAY_OK) {
         return MAYDAY_OK; /* no issue has such a name */
     }
-    statement = mayday_store_statement(
-        store, query->after_row > 0 ? MAYDAY_SQL_EVENTS_NEWER : MAYDAY_SQL_EVENTS_LATEST);
+    statement = mayday_store_statement(store, query->after_row > 0 ? MAYDAY_SQL_EVENTS_NEWER
+                                                                   : MAYDAY_SQL_EVENTS_LATEST);
     sqlite3_bind_int64(statement, 1, query->after_row);
     if (query->kind != NULL) {
         mayday_bind_text(statement, 2, mayday_slice_str(query->kind));

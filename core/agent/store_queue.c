@@ -170,6 +170,6 @@ mayday_store_discarded_sub(mayday_store_t *store, int64_t dsn, const char *reaso
     if (sqlite3_changes(store->db) == 0) {
         return MAYDAY_NOT_FOUND;
     }
-    return mayday_store_run(
-        store, discarded_statement(store, MAYDAY_SQL_DISCARDED_CLEAR, dsn, reason));
+    return mayday_store_run(store,
+                            discarded_statement(store, MAYDAY_SQL_DISCARDED_CLEAR, dsn, reason));
 }

@@ -107,7 +107,7 @@ static mayday_rc_t
 execute(mayday_store_t *store, const char *sql)
 {
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? MAYDAY_OK
-                                                                      : mayday_store_fail(store);
+                                                                       : mayday_store_fail(store);
 }
 
 /* The one number that a PRAGMA answers. */
@@ -166,26 +166,37 @@ path_with(char *out, size_t size, const mayday_store_t *store, const char *a, co
     snprintf(out, size, "%s%s%s", store->path, a, b);
 }
 
+static const char *
+name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+static bool
+starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
 void
 mayday_store_corrupt_unlink(const mayday_store_t *store, const char *keep)
 {
     char dir[MAYDAY_STORE_PATH_SIZE], prefix[MAYDAY_STORE_PATH_SIZE + 16];
-    const char *slash = strrchr(store->path, '/');
+    const char *name = name_of(store->path);
     struct dirent *entry;
     DIR *d;
 
-    snprintf(dir, sizeof(dir), "%.*s", slash == NULL ? 1 : (int) (slash - store->path + 1),
-             slash == NULL ? "." : store->path);
-    snprintf(prefix, sizeof(prefix), "%s%s", slash == NULL ? store->path : slash + 1,
-             MAYDAY_STORE_CORRUPT_INFIX);
-    d = opendir(dir);
+    snprintf(dir, sizeof(dir), "%.*s", (int) (name - store->path), store->path);
+    snprintf(prefix, sizeof(prefix), "%s%s", name, MAYDAY_STORE_CORRUPT_INFIX);
+    d = opendir(dir[0] == '\0' ? "." : dir);
     if (d == NULL) {
         return;
     }
     while ((entry = readdir(d)) != NULL) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
-            (keep == NULL || strncmp(entry->d_name, strrchr(keep, '/') + 1,
-                                     strlen(strrchr(keep, '/') + 1)) != 0)) {
+        if (starts(entry->d_name, prefix) &&
+            (keep == NULL || !starts(entry->d_name, name_of(keep)))) {
             (void) unlinkat(dirfd(d), entry->d_name, 0);
         }
     }
@@ -267,8 +278,7 @@ check_file(mayday_store_t *store)
     sqlite3_stmt *statement;
     mayday_rc_t rc = MAYDAY_ERROR;
 
-    if (sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL) ==
-            SQLITE_OK &&
+    if (sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW) {
         if (strcmp(mayday_column_text(statement, 0), "ok") == 0) {
             rc = MAYDAY_OK;

@@ -149,7 +149,8 @@ recorded(const fixture_t *f, const char *type, int status)
     cJSON *list = records(f), *record;
     unsigned n = 0;
 
-    cJSON_ArrayForEach(record, list) {
+    cJSON_ArrayForEach(record, list)
+    {
         const char *found = TEXT(record, "envelope", "items", "0", "header", "type");
 
         assert_non_null(found);

@@ -235,7 +235,8 @@ test_delivery__connections_are_kept(void **state)
     start(f);
     WAIT_FOR(count_of(f, "sent", "") == 300);
     list = records(f);
-    cJSON_ArrayForEach(record, list) {
+    cJSON_ArrayForEach(record, list)
+    {
         int n = GET(record, "connection")->valueint;
 
         highest = n > highest ? n : highest;
@@ -404,7 +405,8 @@ test_delivery__kill_repeats_at_most_what_was_not_written(void **state)
     WAIT_FOR(queued(f) == 0);
     assert_int_equal(count_of(f, "sent", ""), 3000);
     list = records(f);
-    cJSON_ArrayForEach(record, list) {
+    cJSON_ArrayForEach(record, list)
+    {
         const char *id = TEXT(record, "envelope", "header", "event_id");
 
         if (cJSON_HasObjectItem(seen, id)) {

@@ -7,9 +7,9 @@
 static long
 send_now(fixture_t *f, const char *dsn, char *answer, char *why)
 {
-    return mayday_delivery_send_now(f->delivery, dsn,
-                                    MAYDAY_SLICE("{\"event_id\":\"00\"}\n{\"type\":\"event\"}\n{}\n"),
-                                    answer, 256, why, 256);
+    return mayday_delivery_send_now(
+        f->delivery, dsn, MAYDAY_SLICE("{\"event_id\":\"00\"}\n{\"type\":\"event\"}\n{}\n"), answer,
+        256, why, 256);
 }
 
 static void

@@ -148,10 +148,11 @@ test_limits_apply__unknown_categories_are_ignored(void **state)
         {200, "86400:transaction;span:organization", NULL, 0, 0, 0, 0},
         {200, "4711:foobar;;transaction:organization", NULL, 0, 0, 0, 0},
         {429, "2700:metric_bucket:organization:quota_exceeded:custom", "2700", 0, 0, 0, 0},
-        {429, "60:transaction:key, 2700:default;error;security:organization", "2700", 2700, 2700,
-         0, 0},
-        {200, "120:error:project:reason, 60:session:foo, 30::bar, 120:invalid:invalid, "
-              "4711:foo;bar;baz;security:project",
+        {429, "60:transaction:key, 2700:default;error;security:organization", "2700", 2700, 2700, 0,
+         0},
+        {200,
+         "120:error:project:reason, 60:session:foo, 30::bar, 120:invalid:invalid, "
+         "4711:foo;bar;baz;security:project",
          NULL, 30, 120, 60, 30},
     };
 

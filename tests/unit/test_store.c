@@ -460,8 +460,8 @@ test_due__oldest_first_behind_a_row_until_stopped(void **state)
     OK(mayday_store_begin(f->store));
     for (unsigned i = 0; i < 9; i++) {
         snprintf(json, sizeof(json), "{\"n\":%u}", i);
-        OK(add(f->store, &(sample_t){
-                             .number = 100 - i, .json = json, .dsns = {i % 3 ? DSN_A : DSN_B}}));
+        OK(add(f->store,
+               &(sample_t){.number = 100 - i, .json = json, .dsns = {i % 3 ? DSN_A : DSN_B}}));
     }
     OK(mayday_store_commit(f->store));
     OK(mayday_store_due(f->store, 2, 0, 10, see_due, &seen));
@@ -491,8 +491,7 @@ test_discarded__what_was_told_is_subtracted(void **state)
     OK(mayday_store_discarded_add(f->store, dsn, "send_error", 3));
     OK(mayday_store_discarded_add(f->store, dsn, "send_error", 4));
     OK(mayday_store_discarded_add(f->store, dsn, "queue_overflow", 1));
-    assert_int_equal(mayday_store_discarded_sub(f->store, dsn, "send_error", 8),
-                     MAYDAY_NOT_FOUND);
+    assert_int_equal(mayday_store_discarded_sub(f->store, dsn, "send_error", 8), MAYDAY_NOT_FOUND);
     OK(mayday_store_discarded_sub(f->store, dsn, "send_error", 5));
     OK(mayday_store_discarded_sub(f->store, dsn, "queue_overflow", 1));
     OK(mayday_store_commit(f->store));

@@ -128,8 +128,12 @@ test_purge__user_by_any_of_its_names(void **state)
         "{\"request\":{\"env\":{\"REMOTE_ADDR\":\"4711\"}}}",
     };
     static const char *const others[] = {
-        "{\"user\":{\"id\":\"47110\"}}", "{\"user\":{\"id\":\"471\"}}", "{\"id\":\"4711\"}",
-        "{\"user\":\"4711\"}",           "{\"user\":{\"id\":[4711]}}",  "not JSON 4711",
+        "{\"user\":{\"id\":\"47110\"}}",
+        "{\"user\":{\"id\":\"471\"}}",
+        "{\"id\":\"4711\"}",
+        "{\"user\":\"4711\"}",
+        "{\"user\":{\"id\":[4711]}}",
+        "not JSON 4711",
         "",
     };
     fixture_t *f = *state;
@@ -159,8 +163,8 @@ test_purge__leaves_no_byte_behind(void **state)
     uint64_t purged;
     FILE *file;
 
-    snprintf(json, sizeof(json), 
-             "{\"user\":{\"email\":\"bob@example.com\"},\"pad\":\"%03000d\"}", 0);
+    snprintf(json, sizeof(json), "{\"user\":{\"email\":\"bob@example.com\"},\"pad\":\"%03000d\"}",
+             0);
     for (unsigned i = 0; i < 50; i++) {
         add_now(f->store, &(sample_t){.number = i, .json = json, .dsns = {DSN_A}});
     }
