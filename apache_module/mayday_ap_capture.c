@@ -10,6 +10,7 @@
  */
 #include "mod_mayday.h"
 
+#include "apr_lib.h"
 #include "apr_strings.h"
 #include "http_protocol.h"
 #include "mod_ssl.h"
@@ -60,6 +61,33 @@ notes_status(const request_rec *r)
                                    strncasecmp(r->filename, "proxy:ws", 8) == 0);
 }
 
+/* "502", as mod_proxy notes it; 0: that is no status. */
+static int
+status_of(const char *digits)
+{
+    int status = 0;
+
+    for (int i = 0; i < 3; i++) {
+        if (!apr_isdigit(digits[i])) {
+            return 0;
+        }
+        status = status * 10 + (digits[i] - '0');
+    }
+    return status;
+}
+
+/* Whether FastCGI, uwsgi … answered: of that there is no note. */
+static bool
+is_answered(const failure_t *f)
+{
+    const request_rec *r = f->subject;
+
+    if (f->cause != NULL) {
+        return f->cause->kind == MAYDAY_KIND_UPSTREAM_TRUNCATED;
+    }
+    return r->status_line != ap_get_status_line(r->status); /* not in httpd's own words */
+}
+
 /* Sets proxied and answered. */
 static void
 look_at_proxy(failure_t *f)
@@ -74,13 +102,9 @@ look_at_proxy(failure_t *f)
     }
     noted = apr_table_get(r->notes, "proxy-status");
     if (noted != NULL) {
-        f->answered = atoi(noted);
-    } else if (!notes_status(r) && f->cause != NULL &&
-               f->cause->kind == MAYDAY_KIND_UPSTREAM_TRUNCATED) {
+        f->answered = status_of(noted);
+    } else if (!notes_status(r) && is_answered(f)) {
         f->answered = r->status;
-    } else if (!notes_status(r) && f->cause == NULL &&
-               r->status_line != ap_get_status_line(r->status)) {
-        f->answered = r->status; /* FastCGI, uwsgi …: not httpd's own words, so the upstream's */
     }
 }
 
@@ -221,7 +245,7 @@ hash_value(mayday_slice_t value, char hex[2 * MAYDAY_HASH_BYTES + 1])
     }
     mayday_siphash(hash, mayday_ap.supervisor->hash_key, value.data, value.len);
     mayday_hex(hex, hash, sizeof(hash));
-    return mayday_slice(hex, 2 * MAYDAY_HASH_BYTES);
+    return mayday_slice(hex, 2 * sizeof(hash));
 }
 
 static mayday_slice_t

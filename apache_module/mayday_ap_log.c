@@ -284,10 +284,11 @@ peer_of_text(mayday_slice_t text, mayday_buf_t *peer)
 {
     static const mayday_slice_t attempt = {": attempt to connect to ", 24};
     static const mayday_slice_t local = {"Unix domain socket ", 19};
-    size_t skip = text.len < 9 ? text.len : 9; /* "AH00957: ", then a word */
-    const char *at = memchr(text.data + skip, ':', text.len - skip), *address, *configured;
+    const size_t skip = 9; /* "AH00957: ", then a word */
+    const char *at, *address, *configured;
     size_t len;
 
+    at = text.len < skip ? NULL : memchr(text.data + skip, ':', text.len - skip);
     if (at == NULL) {
         return;
     }
@@ -301,11 +302,12 @@ peer_of_text(mayday_slice_t text, mayday_buf_t *peer)
         text = mayday_slice(text.data + local.len, text.len - local.len);
     }
     address = text.data;
-    configured = memchr(address, ' ', text.len);
-    if (configured == NULL || peer->len > 0) {
-        mayday_buf_add(peer, mayday_slice(address, configured == NULL
-                                                       ? text.len
-                                                       : (size_t) (configured - address)));
+    configured = text.len == 0 ? NULL : memchr(address, ' ', text.len);
+    if (configured == NULL) {
+        return;
+    }
+    if (peer->len > 0) {
+        mayday_buf_add(peer, mayday_slice(address, (size_t) (configured - address)));
         return;
     }
     len = strcspn(configured, ")");

@@ -126,10 +126,12 @@ value_baggage(request_rec *first, apr_pool_t *p)
     return text.data;
 }
 
-static const struct {
+typedef struct {
     const char *name;
     const char *(*value)(request_rec *first, apr_pool_t *p);
-} variables[] = {
+} variable_t;
+
+static const variable_t variables[] = {
     {"MAYDAY_EVENT_ID", value_event_id},
     {"MAYDAY_TRACE_ID", value_trace_id},
     {"MAYDAY_SENTRY_TRACE", value_sentry_trace},
@@ -156,16 +158,14 @@ mayday_ap_show(request_rec *r, bool with_trace)
 static const char *
 expr_value(ap_expr_eval_ctx_t *ctx, const void *data)
 {
-    size_t i = (size_t) (uintptr_t) data;
+    const variable_t *variable = data;
     const mayday_place_t *place;
 
     if (ctx->r == NULL || !mayday_ap.serving) {
         return "";
     }
     place = mayday_ap_place(ctx->r);
-    return place->enabled
-               ? variables[i].value((request_rec *) mayday_ap_first(ctx->r), ctx->p)
-               : "";
+    return place->enabled ? variable->value((request_rec *) mayday_ap_first(ctx->r), ctx->p) : "";
 }
 
 int
@@ -177,7 +177,7 @@ mayday_ap_expr_lookup(ap_expr_lookup_parms *parms)
     for (size_t i = 0; i < MAYDAY_COUNT(variables); i++) {
         if (ap_cstr_casecmp(parms->name, variables[i].name) == 0) {
             *parms->func = (const void *) expr_value;
-            *parms->data = (const void *) (uintptr_t) i;
+            *parms->data = &variables[i];
             return OK;
         }
     }
