@@ -249,8 +249,8 @@ mayday_lanes_wait(mayday_lanes_t *lanes, uint32_t timeout_ms)
 {
     uint64_t end_us = mayday_clock_monotonic_us() + (uint64_t) timeout_ms * 1000;
     const segment_t *waking = waking_segment(lanes);
-    _Atomic uint32_t *asleep = waking == NULL ? &lanes->asleep
-                                              : &waking->file.shared->reader_asleep;
+    _Atomic uint32_t *asleep =
+        waking == NULL ? &lanes->asleep : &waking->file.shared->reader_asleep;
     bool polls = false;
 
     for (size_t i = 0; i < lanes->segment_count; i++) {

@@ -82,7 +82,8 @@ void mayday_lanes_scan(mayday_lanes_t *lanes, const char *current_segment);
  * mayday_lanes_release. MAYDAY_END: all read, or a batch of 2 MiB is full: then
  * there is more after mayday_lanes_release, and mayday_lanes_wait does not wait.
  */
-MAYDAY_MUST_CHECK mayday_rc_t mayday_lanes_next(mayday_lanes_t *lanes, mayday_lane_record_t *record);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_lanes_next(mayday_lanes_t *lanes,
+                                                mayday_lane_record_t *record);
 
 /*
  * After the positions were stored: gives the space of all records read so far
@@ -95,7 +96,8 @@ void mayday_lanes_release(mayday_lanes_t *lanes);
  * into the store and then freed. MAYDAY_END: none. mayday_lanes_reclaim frees the
  * one last returned; without it, that one is returned again.
  */
-MAYDAY_MUST_CHECK mayday_rc_t mayday_lanes_next_dead(mayday_lanes_t *lanes, mayday_lane_info_t *info);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_lanes_next_dead(mayday_lanes_t *lanes,
+                                                     mayday_lane_info_t *info);
 void mayday_lanes_reclaim(mayday_lanes_t *lanes);
 
 /* Sleeps until a writer publishes, at most timeout_ms. From another thread, mayday_lanes_wake. */

@@ -15,15 +15,15 @@
 #include "core/agent/lane_reader.h"
 #include "core/agent/lane_segment.h"
 
-#define MAYDAY_BATCH_SIZE (2u * 1024 * 1024)
+#define MAYDAY_BATCH_SIZE ((size_t) 2 << 20)
 
 /* One life of a slot, as far as it was read. */
 typedef struct lane {
-    uint64_t generation; /* of the life that the rest is about; 0: none seen yet */
-    uint64_t head;       /* as stored in the slot                                */
-    uint64_t position;   /* next byte to read                                    */
-    uint64_t skipped;    /* bytes skipped since the last record                  */
-    bool is_adrift;      /* the next record may have any sequence number          */
+    uint64_t generation;       /* of the life that the rest is about; 0: none seen yet */
+    uint64_t head;             /* as stored in the slot                                */
+    uint64_t position;         /* next byte to read                                    */
+    uint64_t skipped;          /* bytes skipped since the last record                  */
+    bool is_adrift;            /* the next record may have any sequence number          */
     uint64_t records_read;     /* sequence of the last record + 1                 */
     uint64_t records_released; /* the same, at head                               */
     uint8_t settings[MAYDAY_HASH_BYTES];
@@ -37,7 +37,7 @@ typedef struct lane {
 
 typedef struct segment {
     mayday_segment_file_t file;
-    lane_t *lanes; /* file.slot_count */
+    lane_t *lanes;        /* file.slot_count */
     uint32_t alive_count; /* as of the last scan */
     bool is_current;
 } segment_t;
@@ -108,8 +108,8 @@ lane_key(const lane_t *lane, mayday_lane_key_t *key)
 static inline void
 fill_counters(mayday_lane_info_t *info, const mayday_slot_t *slot)
 {
-    info->counters_generation = atomic_load_explicit(&slot->counters_generation,
-                                                     memory_order_relaxed);
+    info->counters_generation =
+        atomic_load_explicit(&slot->counters_generation, memory_order_relaxed);
     for (size_t i = 0; i < MAYDAY_COUNTER_MAX; i++) {
         info->counters[i] = atomic_load_explicit(&slot->counters[i], memory_order_relaxed);
     }

@@ -35,7 +35,7 @@ on_sigbus(int signal, siginfo_t *info, void *context)
         if (start == 0 || address < start || address - start >= atomic_load(&guards[i].len)) {
             continue;
         }
-        void *lost = (void *) (address / page * page);
+        void *lost = (char *) info->si_addr - address % page;
         if (mmap(lost, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
                  0) != MAP_FAILED) {
             atomic_store(&guards[i].broken, true);
@@ -169,8 +169,7 @@ mayday_segment_file_is_broken(const mayday_segment_file_t *file)
 static int
 lock_op(int fd, int command, short type, off_t start, off_t len)
 {
-    struct flock lock = {
-        .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
 
     if (fcntl(fd, command, &lock) != 0) {
         return -1;

@@ -23,7 +23,7 @@
 
 /* An open segment; only the first read of what is hostile is kept here. */
 typedef struct {
-    int fd;       /* -1: none */
+    int fd; /* -1: none */
     char name[MAYDAY_SEGMENT_NAME_SIZE];
     mayday_segment_t *shared; /* header and slots, `mapped` bytes */
     size_t mapped;

@@ -20,10 +20,10 @@ typedef struct {
 } cause_t;
 
 static const cause_t causes[] = {
-#define MAYDAY_CAUSE(server, begins, contains, kind)                                              \
-    {{begins, sizeof(begins) - 1},                                                                \
-     {contains, sizeof(contains) - 1},                                                            \
-     MAYDAY_SERVER_##server,                                                                      \
+#define MAYDAY_CAUSE(server, begins, contains, kind)                                               \
+    {{begins, sizeof(begins) - 1},                                                                 \
+     {contains, sizeof(contains) - 1},                                                             \
+     MAYDAY_SERVER_##server,                                                                       \
      MAYDAY_KIND_##kind},
 #include "core/capture/causes.def"
 #undef MAYDAY_CAUSE
@@ -57,8 +57,7 @@ fits_word(mayday_slice_t line, mayday_slice_t contains)
     while (len < line.len && line.data[len] != ' ' && line.data[len] != '"') {
         len++;
     }
-    return len > 0 &&
-           mayday_slice_starts(mayday_slice(line.data + len, line.len - len), contains);
+    return len > 0 && mayday_slice_starts(mayday_slice(line.data + len, line.len - len), contains);
 }
 
 static bool

@@ -63,8 +63,7 @@ segment_plan(uint32_t slot_count, uint32_t lane_size)
         lane_size = MAYDAY_LANE_SIZE_MAX;
     }
     plan.lane_size = (uint32_t) ((lane_size + page - 1) / page * page);
-    plan.data_offset = MAYDAY_SEGMENT_HEADER_SIZE +
-                       (uint64_t) plan.slot_count * MAYDAY_SLOT_SIZE;
+    plan.data_offset = MAYDAY_SEGMENT_HEADER_SIZE + (uint64_t) plan.slot_count * MAYDAY_SLOT_SIZE;
     plan.data_offset = (plan.data_offset + page - 1) / page * page;
     plan.segment_size = plan.data_offset + (uint64_t) plan.slot_count * plan.lane_size;
     return plan;
@@ -258,8 +257,8 @@ lock_dead_slot(const mayday_segment_map_t *map)
         uint32_t oldest = SLOT_NONE;
         for (uint32_t i = 0; i < map->slot_count; i++) {
             uint64_t us = mayday_segment_slot(map->shared, i)->claimed_us;
-            bool is_after = after_index == SLOT_NONE || us > after_us ||
-                            (us == after_us && i > after_index);
+            bool is_after =
+                after_index == SLOT_NONE || us > after_us || (us == after_us && i > after_index);
             if (is_after && us < oldest_us &&
                 slot_lock_op(map->fd, F_GETLK, F_WRLCK, i) == F_UNLCK) {
                 oldest_us = us;
@@ -405,8 +404,8 @@ claim(mayday_lane_t *lane)
 
     mayday_slot_t *slot = mayday_segment_slot(map->shared, index);
     lane->lane_size = map->lane_size;
-    lane->record_size_max = map->lane_size / 4 < MAYDAY_RECORD_SIZE_MAX ? map->lane_size / 4
-                                                                        : MAYDAY_RECORD_SIZE_MAX;
+    lane->record_size_max =
+        map->lane_size / 4 < MAYDAY_RECORD_SIZE_MAX ? map->lane_size / 4 : MAYDAY_RECORD_SIZE_MAX;
     lane->index = index;
     lane->ring = ring;
     slot_begin_life(lane, slot);
@@ -487,8 +486,7 @@ begin_without_lane(mayday_lane_t *lane)
         return MAYDAY_OK;
     }
     if (lane->segment != NULL && lane->segment->fd != -1) {
-        atomic_fetch_add_explicit(&lane->segment->shared->dropped_no_slot, 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&lane->segment->shared->dropped_no_slot, 1, memory_order_relaxed);
     } else {
         mayday_lane_count(lane, MAYDAY_COUNTER_DROPPED_NO_LANE);
     }

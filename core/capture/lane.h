@@ -24,7 +24,7 @@ typedef struct {
     uint64_t data_offset;
     uint32_t slot_count;
     uint32_t lane_size;
-    char name[64];      /* file name in the run directory            */
+    char name[64]; /* file name in the run directory            */
 } mayday_segment_map_t;
 
 /*
@@ -45,7 +45,7 @@ typedef struct {
     uint32_t record_size_max;
     uint32_t index; /* of the slot */
     bool threaded;
-    pthread_mutex_t mutex; /* guards all above but the slot's counters */
+    pthread_mutex_t mutex;         /* guards all above but the slot's counters */
     mayday_segment_map_t *segment; /* borrowed */
     uint8_t settings[MAYDAY_HASH_BYTES];
     uint64_t retry_us; /* without a lane: when to try to claim again (monotonic) */
@@ -131,6 +131,6 @@ typedef struct {
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_lane_begin(mayday_lane_t *lane, mayday_record_t *record);
 void mayday_lane_commit(mayday_record_t *record); /* counted as captured, if cut as truncated */
-void mayday_lane_abort(mayday_record_t *record); /* counted as dropped_internal */
+void mayday_lane_abort(mayday_record_t *record);  /* counted as dropped_internal */
 
 #endif

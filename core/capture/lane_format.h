@@ -72,11 +72,11 @@ typedef struct {
     char magic[8];
     uint64_t segment_size; /* bytes of the file                            */
     uint32_t slot_count;
-    uint32_t lane_size;    /* bytes of one ring, a multiple of the page    */
-    uint64_t data_offset;  /* of slot 0's ring, page-aligned               */
-    uint8_t id[16];        /* random; names the file, keys stored positions */
+    uint32_t lane_size;   /* bytes of one ring, a multiple of the page    */
+    uint64_t data_offset; /* of slot 0's ring, page-aligned               */
+    uint8_t id[16];       /* random; names the file, keys stored positions */
     uint64_t created_us;
-    _Alignas(64) _Atomic uint32_t reader_asleep; /* reader sets 1, a writer that wakes it 0 */
+    _Alignas(64) _Atomic uint32_t reader_asleep;   /* reader sets 1, a writer that wakes it 0 */
     _Alignas(64) _Atomic uint64_t dropped_no_slot; /* failures of processes without a lane  */
     _Atomic uint64_t lost_records; /* unread in dead lanes that had to be taken           */
 } mayday_segment_t;
@@ -84,7 +84,7 @@ typedef struct {
 typedef struct {
     /* Identity: written by the claimant before state becomes ACTIVE. */
     _Atomic uint32_t state;
-    uint32_t pid;        /* for people only                              */
+    uint32_t pid;                /* for people only                              */
     _Atomic uint64_t generation; /* claims of this slot so far; keys stored positions */
     uint64_t claimed_us;
     uint8_t settings[MAYDAY_HASH_BYTES]; /* names RUN/settings-HEX     */
@@ -123,8 +123,8 @@ mayday_lane_first_position(uint64_t generation)
 static inline bool
 mayday_segment_is_sane(const mayday_segment_t *segment, uint64_t file_size)
 {
-    uint64_t slots_end = MAYDAY_SEGMENT_HEADER_SIZE +
-                         (uint64_t) segment->slot_count * MAYDAY_SLOT_SIZE;
+    uint64_t slots_end =
+        MAYDAY_SEGMENT_HEADER_SIZE + (uint64_t) segment->slot_count * MAYDAY_SLOT_SIZE;
 
     return memcmp(segment->magic, MAYDAY_SEGMENT_MAGIC, sizeof(segment->magic)) == 0 &&
            segment->slot_count >= 1 && segment->slot_count <= MAYDAY_SLOT_COUNT_MAX &&
@@ -132,8 +132,7 @@ mayday_segment_is_sane(const mayday_segment_t *segment, uint64_t file_size)
            segment->lane_size <= MAYDAY_LANE_SIZE_MAX && segment->lane_size % 4096 == 0 &&
            segment->data_offset >= slots_end && segment->data_offset <= slots_end + 65536 &&
            segment->data_offset % 4096 == 0 && segment->segment_size == file_size &&
-           file_size == segment->data_offset +
-                            (uint64_t) segment->slot_count * segment->lane_size;
+           file_size == segment->data_offset + (uint64_t) segment->slot_count * segment->lane_size;
 }
 
 static inline mayday_slot_t *

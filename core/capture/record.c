@@ -25,8 +25,8 @@ put_pair(mayday_record_t *record, mayday_field_t field, size_t max, unsigned fla
         flags |= MAYDAY_FIELD_CUT;
         record->flags |= MAYDAY_RECORD_TRUNCATED;
     }
-    uint8_t *payload = mayday_record_field(record, field, flags,
-                                           sizeof(name_len) + name.len + value.len);
+    uint8_t *payload =
+        mayday_record_field(record, field, flags, sizeof(name_len) + name.len + value.len);
     if (payload == NULL) {
         return NULL;
     }
@@ -155,8 +155,7 @@ is_cookie_valued(mayday_slice_t name)
     } else if ((last | 0x20) != 'e') {
         return false;
     }
-    return name.len >= len &&
-           ieq_lower(mayday_slice(name.data + name.len - len, len), "cookie");
+    return name.len >= len && ieq_lower(mayday_slice(name.data + name.len - len, len), "cookie");
 }
 
 static mayday_slice_t
@@ -189,8 +188,8 @@ put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice
             continue;
         }
         mayday_slice_t name = trim(mayday_slice(cookie.data, (size_t) (equals - cookie.data)));
-        mayday_slice_t value = trim(
-            mayday_slice(equals + 1, cookie.len - (size_t) (equals + 1 - cookie.data)));
+        mayday_slice_t value =
+            trim(mayday_slice(equals + 1, cookie.len - (size_t) (equals + 1 - cookie.data)));
         bool filtered = mayday_redact_is_sensitive(redact, name);
         put_pair(record, MAYDAY_FIELD_COOKIE, MAYDAY_FIELD_MAX_COOKIE,
                  filtered ? MAYDAY_FIELD_FILTERED : 0, name,
@@ -254,8 +253,8 @@ mayday_record_attempt(mayday_record_t *record, const mayday_record_attempt_t *at
         flags = MAYDAY_FIELD_CUT;
         record->flags |= MAYDAY_RECORD_TRUNCATED;
     }
-    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_ATTEMPT, flags,
-                                           sizeof(*attempt) + peer.len);
+    uint8_t *payload =
+        mayday_record_field(record, MAYDAY_FIELD_ATTEMPT, flags, sizeof(*attempt) + peer.len);
     if (payload != NULL) {
         memcpy(payload, attempt, sizeof(*attempt));
         if (peer.len > 0) {

@@ -55,8 +55,7 @@ mayday_record_u64(mayday_record_t *record, mayday_field_t field, uint64_t value)
 
 /* TEXT and BYTES fields; max is MAYDAY_FIELD_MAX_…, by the macro below. */
 static inline void
-mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max,
-                    mayday_slice_t value)
+mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max, mayday_slice_t value)
 {
     unsigned flags = 0;
 
@@ -73,7 +72,7 @@ mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max,
         memcpy(payload, value.data, value.len);
     }
 }
-#define mayday_record_text(record, ID, value)                                                     \
+#define mayday_record_text(record, ID, value)                                                      \
     mayday_record_bytes((record), MAYDAY_FIELD_##ID, MAYDAY_FIELD_MAX_##ID, (value))
 
 /*

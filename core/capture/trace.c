@@ -86,7 +86,7 @@ parse_sentry_trace(mayday_trace_t *trace, mayday_slice_t s)
         if (s.data[base_len] != '-' || (decision != '0' && decision != '1')) {
             return false;
         }
-        trace->sampled = decision == '1';
+        trace->sampled = decision == '1' ? 1 : 0;
     }
     return true;
 }
@@ -107,7 +107,7 @@ parse_traceparent(mayday_trace_t *trace, mayday_slice_t s)
     if (s.len > base_len && (version == 0 || s.data[base_len] != '-')) {
         return false;
     }
-    trace->sampled = flags & 1;
+    trace->sampled = (flags & 1) != 0 ? 1 : 0;
     return parse_id(trace->trace_id, sizeof(trace->trace_id), s.data + 3) &&
            parse_id(trace->parent_span_id, sizeof(trace->parent_span_id), s.data + 4 + TRACE_HEX);
 }

@@ -32,7 +32,7 @@ static const field_rule_t rules[TAG_COUNT] = {
 #undef MAYDAY_FIELD
 };
 
-#define MAYDAY_FIELD(tag, id, name, type, max, meaning)                                           \
+#define MAYDAY_FIELD(tag, id, name, type, max, meaning)                                            \
     _Static_assert((tag) > 0 && (tag) < TAG_COUNT, "a tag is a bit of the view's mask");
 #include "core/capture/record.def"
 #undef MAYDAY_FIELD
@@ -55,8 +55,7 @@ read_pair(mayday_pair_t *list, size_t *count, size_t max, mayday_slice_t payload
     }
     const char *name = payload.data + sizeof(name_len);
     list[*count].name = mayday_slice(name, name_len);
-    list[*count].value = mayday_slice(name + name_len,
-                                      payload.len - sizeof(name_len) - name_len);
+    list[*count].value = mayday_slice(name + name_len, payload.len - sizeof(name_len) - name_len);
     (*count)++;
 }
 
@@ -96,8 +95,8 @@ read_attempt(mayday_record_view_t *view, mayday_slice_t payload)
     }
     mayday_attempt_view_t *attempt = &view->attempts[view->attempt_count++];
     memcpy(&attempt->timing, payload.data, sizeof(attempt->timing));
-    attempt->peer = mayday_slice(payload.data + sizeof(attempt->timing),
-                                 payload.len - sizeof(attempt->timing));
+    attempt->peer =
+        mayday_slice(payload.data + sizeof(attempt->timing), payload.len - sizeof(attempt->timing));
 }
 
 static void
@@ -112,8 +111,7 @@ read_log_line(mayday_record_view_t *view, mayday_slice_t payload)
     }
     mayday_log_line_view_t *line = &view->log_lines[view->log_line_count++];
     memcpy(&line->info, payload.data, sizeof(line->info));
-    line->text = mayday_slice(payload.data + sizeof(line->info),
-                              payload.len - sizeof(line->info));
+    line->text = mayday_slice(payload.data + sizeof(line->info), payload.len - sizeof(line->info));
 }
 
 static void
@@ -121,8 +119,7 @@ read_single(mayday_record_view_t *view, unsigned tag, uint8_t flags, mayday_slic
 {
     const field_rule_t *rule = &rules[tag];
 
-    if ((view->present >> tag & 1) != 0 ||
-        (rule->type != TYPE_TEXT && payload.len != rule->max)) {
+    if ((view->present >> tag & 1) != 0 || (rule->type != TYPE_TEXT && payload.len != rule->max)) {
         return;
     }
     if (rule->type == TYPE_U64) {

@@ -37,10 +37,10 @@ typedef struct {
 typedef struct {
     uint64_t sequence;
     bool truncated;
-    uint64_t present;                   /* mask by tag, 1 << tag                 */
-    uint64_t u64[64];                   /* U64 fields by tag                     */
-    mayday_slice_t text[64];            /* TEXT and BYTES fields by tag          */
-    uint8_t flags[64];                  /* mayday_field_flag_t by tag            */
+    uint64_t present;        /* mask by tag, 1 << tag                 */
+    uint64_t u64[64];        /* U64 fields by tag                     */
+    mayday_slice_t text[64]; /* TEXT and BYTES fields by tag          */
+    uint8_t flags[64];       /* mayday_field_flag_t by tag            */
     mayday_pair_t headers[MAYDAY_VIEW_HEADERS_MAX];
     size_t header_count;
     mayday_pair_t cookies[MAYDAY_VIEW_COOKIES_MAX];

@@ -170,8 +170,8 @@ test_classify__httpd(void **state)
 static void
 test_classify__errno_that_came_with_the_line(void **state)
 {
-    mayday_slice_t line = MAYDAY_SLICE(
-        "AH00957: HTTP: attempt to connect to 127.0.0.1:1 (127.0.0.1:1) failed");
+    mayday_slice_t line =
+        MAYDAY_SLICE("AH00957: HTTP: attempt to connect to 127.0.0.1:1 (127.0.0.1:1) failed");
     int error = ECONNREFUSED;
 
     (void) state;

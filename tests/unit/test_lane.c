@@ -20,8 +20,8 @@ static mayday_rc_t
 reopen(lane_fixture_t *f, const char *name, uint32_t slots, uint32_t lane_size)
 {
     mayday_segment_map_t map;
-    mayday_rc_t rc = mayday_segment_open(&map, f->dirfd, name, slots, lane_size, (uid_t) -1,
-                                         (gid_t) -1);
+    mayday_rc_t rc =
+        mayday_segment_open(&map, f->dirfd, name, slots, lane_size, (uid_t) -1, (gid_t) -1);
 
     if (rc != MAYDAY_OK) {
         assert_int_equal(map.fd, -1);
@@ -533,8 +533,8 @@ test_lane_begin__hostile_head_loses_records_and_nothing_else(void **state)
     assert_int_equal(commit_numbered(&lane, 1, 10), MAYDAY_OK);
     mayday_slot_t *slot = fixture_slot(&f, 0);
     uint64_t tail = atomic_load(&slot->tail);
-    const uint64_t heads[] = {
-        tail + 8, tail - LANE_SIZE - 8, tail - 4, tail - 1, 0, UINT64_MAX, UINT64_MAX / 2};
+    const uint64_t heads[] = {tail + 8, tail - LANE_SIZE - 8, tail - 4,      tail - 1,
+                              0,        UINT64_MAX,           UINT64_MAX / 2};
 
     for (size_t i = 0; i < MAYDAY_COUNT(heads); i++) {
         atomic_store(&slot->head, heads[i]);

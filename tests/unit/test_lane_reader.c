@@ -605,8 +605,8 @@ resynchronise(spoil_pt spoil, uint64_t read_min)
     memory_t memory = {0};
     lane_fixture_t f;
     uint64_t lost = 0, read = 0;
-    _Atomic int *steps = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                              0);
+    _Atomic int *steps =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     fixture_open(&f, 1, LANE_SIZE);
     owner_t owner = owner_start(&f, body_write_in_steps, steps);
@@ -863,8 +863,8 @@ test_wait__no_wakeup_is_lost(void **state)
     memory_t memory = {0};
     lane_fixture_t f;
     uint64_t count = 0, worst_us = 0;
-    _Atomic uint64_t *read_so_far = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-                                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic uint64_t *read_so_far =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     (void) state;
     fixture_open(&f, 1, LANE_SIZE);

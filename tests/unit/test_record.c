@@ -143,9 +143,8 @@ test_write__every_field_comes_back(void **state)
 #include "core/capture/record.def"
 #undef MAYDAY_FIELD
     assert_int_equal(mayday_view_u64(&view, KIND), MAYDAY_KIND_UPSTREAM_CLOSED);
-    assert_int_equal(view.header_count + view.cookie_count + view.tag_count +
-                         view.response_header_count,
-                     4);
+    assert_int_equal(
+        view.header_count + view.cookie_count + view.tag_count + view.response_header_count, 4);
     assert_slice(view.tags[0].name, "n");
     assert_slice(view.tags[0].value, "v");
     assert_int_equal(view.attempt_count, 1);
@@ -264,8 +263,8 @@ test_header__sensitive_values_are_filtered(void **state)
 static void
 test_header__cookies_whole_unless_they_are_collected(void **state)
 {
-    static const char *const names[] = {"Cookie", "cookie", "COOKIE", "Cookie2", "Set-Cookie",
-                                        "X-Original-Cookie"};
+    static const char *const names[] = {"Cookie",  "cookie",     "COOKIE",
+                                        "Cookie2", "Set-Cookie", "X-Original-Cookie"};
     mayday_collect_t collect = policy(true, false, true);
     mayday_record_t record = begin();
 
@@ -308,7 +307,7 @@ static void
 test_header__url_values_lose_their_secrets(void **state)
 {
     static const char *const names[] = {
-        "Referer", "referer", "Origin", "Destination", "Location",
+        "Referer",        "referer",       "Origin",         "Destination",      "Location",
         "X-Original-URL", "X-Rewrite-URL", "X-Original-Uri", "Content-Location", "HX-Current-URL",
     };
     mayday_collect_t collect = policy(true, false, true);
@@ -507,8 +506,8 @@ test_read__odd_fields_cost_only_themselves(void **state)
     raw_field(MAYDAY_FIELD_METHOD, "GET", 3);
     raw_field(MAYDAY_FIELD_METHOD, "POST", 4);
     assert_int_equal(raw_read(), MAYDAY_OK);
-    assert_int_equal(view.present, UINT64_C(1) << MAYDAY_FIELD_KIND |
-                                       UINT64_C(1) << MAYDAY_FIELD_METHOD);
+    assert_int_equal(view.present, UINT64_C(1) << MAYDAY_FIELD_KIND | UINT64_C(1)
+                                                                          << MAYDAY_FIELD_METHOD);
     assert_int_equal(view.header_count + view.attempt_count + view.log_line_count, 0);
     assert_int_equal(mayday_view_u64(&view, DURATION_US), 0);
     assert_int_equal(mayday_view_text(&view, HOST).len, 0);

@@ -56,13 +56,31 @@ static void
 test_continue__malformed_sentry_trace_is_a_new_trace(void **state)
 {
     static const char *const headers[] = {
-        "", " ", ",", "--", "-", TRACE, TRACE "-", TRACE "-1", "-" SPAN "-1", "-" SPAN,
-        "2-" SPAN "-1", TRACE TRACE "-" SPAN "-1", TRACE "-a-1", TRACE "-" SPAN "-",
-        TRACE "-" SPAN "-2", TRACE "-" SPAN "-11", TRACE "-" SPAN "-1-1", TRACE "-" SPAN "1",
-        TRACE "_" SPAN "-1", TRACE "-" SPAN "_1", TRACE_ZERO "-" SPAN "-1",
+        "",
+        " ",
+        ",",
+        "--",
+        "-",
+        TRACE,
+        TRACE "-",
+        TRACE "-1",
+        "-" SPAN "-1",
+        "-" SPAN,
+        "2-" SPAN "-1",
+        TRACE TRACE "-" SPAN "-1",
+        TRACE "-a-1",
+        TRACE "-" SPAN "-",
+        TRACE "-" SPAN "-2",
+        TRACE "-" SPAN "-11",
+        TRACE "-" SPAN "-1-1",
+        TRACE "-" SPAN "1",
+        TRACE "_" SPAN "-1",
+        TRACE "-" SPAN "_1",
+        TRACE_ZERO "-" SPAN "-1",
         TRACE "-" SPAN_ZERO "-1",
         "771A43A4192642F0B136D5159A501700-" SPAN "-1",
-        "x71a43a4192642f0b136d5159a501700-" SPAN "-1", "x," TRACE "-" SPAN "-1",
+        "x71a43a4192642f0b136d5159a501700-" SPAN "-1",
+        "x," TRACE "-" SPAN "-1",
         TRACE "-" SPAN " -1",
     };
 
@@ -76,11 +94,21 @@ static void
 test_continue__malformed_traceparent_is_a_new_trace(void **state)
 {
     static const char *const headers[] = {
-        "", "00", "00-" TRACE "-" SPAN, "00-" TRACE "-" SPAN "-", "00-" TRACE "-" SPAN "-1",
-        "ff-" TRACE "-" SPAN "-01", "00-" TRACE "-" SPAN "-01-extra",
-        "01-" TRACE "-" SPAN "-01extra", "00-" TRACE_ZERO "-" SPAN "-01",
-        "00-" TRACE "-" SPAN_ZERO "-01", "00-" TRACE "-" SPAN "-0g", "0x-" TRACE "-" SPAN "-01",
-        "00_" TRACE "-" SPAN "-01", "00-" TRACE "_" SPAN "-01", "00-" TRACE "-" SPAN "_01",
+        "",
+        "00",
+        "00-" TRACE "-" SPAN,
+        "00-" TRACE "-" SPAN "-",
+        "00-" TRACE "-" SPAN "-1",
+        "ff-" TRACE "-" SPAN "-01",
+        "00-" TRACE "-" SPAN "-01-extra",
+        "01-" TRACE "-" SPAN "-01extra",
+        "00-" TRACE_ZERO "-" SPAN "-01",
+        "00-" TRACE "-" SPAN_ZERO "-01",
+        "00-" TRACE "-" SPAN "-0g",
+        "0x-" TRACE "-" SPAN "-01",
+        "00_" TRACE "-" SPAN "-01",
+        "00-" TRACE "_" SPAN "-01",
+        "00-" TRACE "-" SPAN "_01",
         "00-771A43A4192642F0B136D5159A501700-" SPAN "-01",
     };
 
