@@ -11,9 +11,10 @@
  *   2xx             done
  *   429             limits obeyed, the event is dropped (reason
  *                   ratelimit_backoff, no client report)
- *   413, other 4xx, 5xx   dropped, client report send_error, logged
+ *   413, other 4xx, 5xx, redirects   dropped, client report send_error, logged
  *   network error   kept, back-off from 1 s doubling to 5 min with jitter
  *   while limited   the queue waits
+ *   over 4 MiB      dropped, client report send_error, logged
  *
  * Client reports go out once a minute and at the end, in envelopes of their own.
  */
@@ -28,7 +29,7 @@ typedef struct mayday_delivery mayday_delivery_t;
 /* What became of the last transfer to a DSN; a snapshot for status. */
 typedef struct {
     char dsn[256]; /* redacted: "https://[Filtered]@host/42" */
-    uint64_t queued, sent, in_flight;
+    uint64_t queued, sent, in_flight; /* sent: since this agent's start */
     uint64_t last_sent_us;     /* 0: never */
     uint64_t last_error_us;    /* 0: never */
     char last_error[256];      /* for people */
@@ -52,7 +53,10 @@ void mayday_delivery_wake(mayday_delivery_t *delivery);
  */
 void mayday_delivery_free(mayday_delivery_t *delivery, uint32_t timeout_ms);
 
-/* Numbers of every DSN; any thread. */
+/*
+ * Numbers of every DSN that is in the settings or has events left; any thread.
+ * visit runs under delivery's lock: it copies and returns.
+ */
 typedef void (*mayday_delivery_visit_pt)(void *ctx, const mayday_delivery_info_t *info);
 void mayday_delivery_visit(mayday_delivery_t *delivery, mayday_delivery_visit_pt visit, void *ctx);
 
@@ -60,8 +64,9 @@ void mayday_delivery_visit(mayday_delivery_t *delivery, mayday_delivery_visit_pt
  * Sends one envelope now, outside the queue, with the same proxy and CA, and
  * waits (send-event; called from an API thread). Returns the HTTP status, or 0
  * with error saying exactly what is wrong: name not found, connection refused,
- * certificate, time-out, and in which step. answer gets the server's words
- * (X-Sentry-Error, detail).
+ * certificate, time-out, and in which step. A status from 300 on has an error
+ * too: "403: the key is not known to the project (…)". answer gets the server's
+ * words (X-Sentry-Error, detail).
  */
 long mayday_delivery_send_now(mayday_delivery_t *delivery, const char *dsn, mayday_slice_t envelope,
                               char *answer, size_t answer_size, char *error, size_t error_size);
