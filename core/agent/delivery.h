@@ -28,13 +28,13 @@ typedef struct mayday_delivery mayday_delivery_t;
 
 /* What became of the last transfer to a DSN; a snapshot for status. */
 typedef struct {
-    char dsn[256]; /* redacted: "https://[Filtered]@host/42" */
+    char dsn[256];                    /* redacted: "https://[Filtered]@host/42" */
     uint64_t queued, sent, in_flight; /* sent: since this agent's start */
-    uint64_t last_sent_us;     /* 0: never */
-    uint64_t last_error_us;    /* 0: never */
-    char last_error[256];      /* for people */
-    uint64_t limited_until_us; /* 0: not limited  */
-    uint64_t retry_at_us;      /* 0: no back-off  */
+    uint64_t last_sent_us;            /* 0: never */
+    uint64_t last_error_us;           /* 0: never */
+    char last_error[256];             /* for people */
+    uint64_t limited_until_us;        /* 0: not limited  */
+    uint64_t retry_at_us;             /* 0: no back-off  */
 } mayday_delivery_info_t;
 
 /* Starts the thread with its own connection to the store. NULL: error. */
