@@ -4,7 +4,7 @@ passed=0 failed=0
 for t in "$@"; do
     out=$("$t" 2>&1) && ok=1 || ok=0
     n=$(grep -c '^\[       OK \]' <<< "$out")
-    f=$(grep -c '^\[  FAILED  \] [a-z]' <<< "$out")
+    f=$(grep -c '^ *[0-9]* FAILED TEST' <<< "$out")
     passed=$((passed + n))
     if [ $ok = 0 ]; then
         printf '%s\n' "$out"

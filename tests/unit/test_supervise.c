@@ -370,7 +370,8 @@ test_supervise__starts_the_agent_with_nothing_but_what_it_needs(void **state)
     file = fopen(in_root(f, "signals"), "r");
     assert_non_null(fgets(line, sizeof(line), file));
     fclose(file);
-    assert_string_equal(line, "SigIgn:\t0000000000000000\n");
+    /* 32 and 33 are the C library's own: nobody can reset them once they are inherited. */
+    assert_int_equal(strtoull(line + strlen("SigIgn:\t"), NULL, 16) & ~0x180000000ull, 0);
     signal(SIGUSR1, SIG_DFL);
     close(leaks[0]);
     close(leaks[1]);
