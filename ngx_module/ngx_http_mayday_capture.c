@@ -471,11 +471,65 @@ ngx_http_mayday_record_headers(ngx_http_request_t *r, mayday_place_t *place,
         mayday_record_header(record, place->collect, ngx_http_mayday_slice(&header[i].key),
                              ngx_http_mayday_slice(&header[i].value));
     }
+}
+
+
+/* Those of the answer that tell a client, or who looks for it elsewhere, something. */
+static ngx_int_t
+ngx_http_mayday_is_worth_having(ngx_str_t *name)
+{
+    static ngx_str_t names[] = {
+        ngx_string("Retry-After"),
+        ngx_string("X-Request-Id"),
+    };
+    ngx_uint_t i;
+
+    for (i = 0; i < MAYDAY_COUNT(names); i++) {
+        if (name->len == names[i].len
+            && ngx_strncasecmp(name->data, names[i].data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static void
+ngx_http_mayday_record_response_headers(ngx_http_request_t *r, mayday_record_t *record)
+{
+    ngx_uint_t i;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *header;
 
     if (r->headers_out.content_type.len) {
         mayday_record_pair(record, MAYDAY_FIELD_RESPONSE_HEADER, MAYDAY_FIELD_MAX_RESPONSE_HEADER,
                            MAYDAY_SLICE("Content-Type"),
                            ngx_http_mayday_slice(&r->headers_out.content_type));
+    }
+
+    part = &r->headers_out.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (header[i].hash && ngx_http_mayday_is_worth_having(&header[i].key)) {
+            mayday_record_pair(record, MAYDAY_FIELD_RESPONSE_HEADER,
+                               MAYDAY_FIELD_MAX_RESPONSE_HEADER,
+                               ngx_http_mayday_slice(&header[i].key),
+                               ngx_http_mayday_slice(&header[i].value));
+        }
     }
 }
 
@@ -509,6 +563,7 @@ ngx_http_mayday_record(ngx_http_request_t *r, mayday_place_t *place,
     ngx_http_mayday_record_lines(place, &record, failure);
     ngx_http_mayday_record_trace(r, place, &record);
     ngx_http_mayday_record_place(r, place, &record);
+    ngx_http_mayday_record_response_headers(r, &record);
     ngx_http_mayday_record_headers(r, place, &record);
 
     mayday_lane_commit(&record);

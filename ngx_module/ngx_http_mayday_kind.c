@@ -210,6 +210,10 @@ ngx_http_mayday_failed_kind(ngx_http_request_t *r, ngx_http_mayday_failure_t *fa
         return MAYDAY_KIND_UPSTREAM_INVALID;
     }
 
+    if (last != NULL && last->header_time != (ngx_msec_t) -1 && last->status == failure->status) {
+        return MAYDAY_KIND_UPSTREAM_RESPONSE;
+    }
+
     if (last == NULL && r->upstream != NULL) {
 
         if (ngx_http_mayday_is_nobody_there(told)) {

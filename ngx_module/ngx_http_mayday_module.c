@@ -403,8 +403,8 @@ ngx_http_mayday_verify_slow(ngx_http_request_t *r)
 
     ngx_http_mayday_state = NGX_HTTP_MAYDAY_OFF;
 
-    ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
-                  "MD0001: mayday captures nothing in this process: this nginx was built with "
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "MD0001 mayday captures nothing in this process: this nginx was built with "
                   "another layout of requests than the module; build the module against the "
                   "headers of this very nginx");
 

@@ -198,8 +198,8 @@ ngx_http_mayday_init_module(ngx_cycle_t *cycle)
     ngx_http_mayday_lane_close();
 
     if (ngx_http_mayday_prepare(cycle, mmcf->instance) != MAYDAY_OK) {
-        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0,
-                      "MD0002: mayday captures nothing until this is put right and nginx is "
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "MD0002 mayday captures nothing until this is put right and nginx is "
                       "reloaded");
         return NGX_OK;
     }
