@@ -12,7 +12,8 @@
 
 #define DIRECTORY_LEN_MAX 200 /* files are made below it, and below the run directory */
 #define AGENT_LEN_MAX 500
-#define SOCKET_LEN_MAX (sizeof(((struct sockaddr_un *) 0)->sun_path) - 1)
+/* The agent makes it as PATH.new, then renames it. */
+#define SOCKET_LEN_MAX (sizeof(((struct sockaddr_un *) 0)->sun_path) - sizeof(".new"))
 #define QUEUE_SIZE_MIN (UINT64_C(1) << 20)
 #define QUEUE_SIZE_MAX (UINT64_C(1) << 40)
 #define RETENTION_S_MAX (UINT64_C(3650) * 86400)
@@ -262,30 +263,40 @@ const char *
 mayday_set_socket(const mayday_conf_call_t *call)
 {
     mayday_instance_t *instance = call->instance;
-    bool has_mode = false;
+    bool has_mode = false, has_group = false;
 
-    for (size_t i = 1; i < call->count; i++) {
+    for (size_t i = 0; i < call->count; i++) {
         mayday_slice_t word = call->args[i];
 
-        if (!has_mode && mayday_conf_strip(&word, "mode=")) {
+        if (i == 0 && word.len > 0 && word.data[0] == '/') {
+            const char *error =
+                mayday_conf_path(call, word, SOCKET_LEN_MAX, &instance->socket_path);
+
+            if (error != NULL) {
+                return error;
+            }
+        } else if (!has_mode && mayday_conf_strip(&word, "mode=")) {
             if (!parse_mode(word, &instance->socket_mode)) {
                 return mayday_conf_found(call, call->args[i],
                                          "mode= and an octal number from 0600 to 0777 with read "
                                          "and write for the owner, such as 0660");
             }
             has_mode = true;
-        } else if (instance->socket_group.len == 0 && mayday_conf_strip(&word, "group=")) {
+        } else if (!has_group && mayday_conf_strip(&word, "group=")) {
             if (!mayday_conf_copy(call->host, &instance->socket_group, word)) {
                 return mayday_conf_no_memory;
             }
             if (!mayday_conf_is_text(word) || getgrnam(instance->socket_group.data) == NULL) {
                 return mayday_conf_found(call, call->args[i], "group= and a group of this system");
             }
+            has_group = true;
         } else {
-            return mayday_conf_found(call, call->args[i], "group=NAME or mode=OCTAL, each once");
+            return mayday_conf_found(
+                call, call->args[i],
+                "an absolute path first, group=NAME or mode=OCTAL, each at most once");
         }
     }
-    return mayday_conf_path(call, call->args[0], SOCKET_LEN_MAX, &instance->socket_path);
+    return NULL;
 }
 
 const char *

@@ -48,7 +48,7 @@ say_denied(const char *socket_path, mayday_buf_t *error)
             mayday_buf_addf(
                 error,
                 ": it is for root and the group \"%s\" (join it, or choose another with "
-                "mayday_socket PATH group=NAME)",
+                "mayday_socket group=NAME)",
                 group->gr_name);
         } else {
             mayday_buf_addf(error, ": it is for root and the group %lu", (unsigned long) st.st_gid);

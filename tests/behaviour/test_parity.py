@@ -44,8 +44,10 @@ WORDS = {
     "trusted_certificate": (["/etc/ssl/certs/ca-certificates.crt"], [(["/no/such/file"], "file")]),
     "shutdown_timeout": (["1s"], [(["-1"], "time")]),
     "server_name": (["web-1"], []),
-    "socket": (None, [(["/tmp/x.sock", "mode=99"], "mode"),
-                      (["/tmp/x.sock", "group=no-such-group-here"], "group")]),
+    "socket": (["group=games", "mode=0660"], [(["/tmp/x.sock", "mode=99"], "mode"),
+                                              (["mode=99"], "mode"), (["x.sock"], "absolute path"),
+                                              (["mode=0660", "/tmp/x.sock"], "path first"),
+                                              (["group=no-such-group-here"], "group")]),
     "debug": (["on"], [(["loud"], "on or off")]),
 }
 
@@ -94,8 +96,7 @@ def test_bad_value_is_refused(server, name, bad, expected):
                                   if scope == "INSTANCE"])
 def test_instance_directive_is_refused_in_a_place(server, name):
     good, _ = WORDS[name]
-    words = good or {"directory": ["/tmp/x"], "agent": ["on"], "rules_file": ["/etc/hostname"],
-                     "socket": ["/tmp/x.sock"]}[name]
+    words = good or {"directory": ["/tmp/x"], "agent": ["on"], "rules_file": ["/etc/hostname"]}[name]
     server.instance = [d for d in server.instance if d[0] != name]
     server.place("/shop/", directives=[(name, *words)])
     done = server.test_conf()

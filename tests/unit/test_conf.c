@@ -123,14 +123,21 @@ test_directive_set__instance_refused(void **state)
         {D(SHUTDOWN_TIMEOUT), "61s", "a time from 0 to 60s"},
         {D(SHUTDOWN_TIMEOUT), "soon", "a time from 0 to 60s"},
         {D(SERVER_NAME), "a\x01", "found \"a?\", expected text"},
-        {D(SOCKET), "mayday.sock", "an absolute path of at most 107 bytes"},
+        {D(SOCKET), "mayday.sock", "found \"mayday.sock\", expected an absolute path first"},
+        {D(SOCKET), "mode=0660 /run/x.sock",
+         "found \"/run/x.sock\", expected an absolute path first"},
+        {D(SOCKET),
+         "/a123456789/b123456789/c123456789/d123456789/e123456789/f123456789/g123456789/"
+         "h123456789/i123456789/j123",
+         "an absolute path of at most 103 bytes"},
         {D(SOCKET), "/run/x.sock mode=660x", "found \"mode=660x\""},
         {D(SOCKET), "/run/x.sock mode=1660", "found \"mode=1660\""},
         {D(SOCKET), "/run/x.sock mode=0060", "read and write for the owner"},
         {D(SOCKET), "/run/x.sock mode=08", "found \"mode=08\""},
         {D(SOCKET), "/run/x.sock group=no-such-group", "a group of this system"},
         {D(SOCKET), "/run/x.sock group=", "a group of this system"},
-        {D(SOCKET), "/run/x.sock mode=0660 mode=0660", "each once"},
+        {D(SOCKET), "/run/x.sock mode=0660 mode=0660", "each at most once"},
+        {D(SOCKET), "group=root group=root", "each at most once"},
         {D(SOCKET), "/run/x.sock owner=root", "group=NAME or mode=OCTAL"},
         {D(DEBUG), "1", "found \"1\", expected on or off"},
     };
@@ -402,10 +409,15 @@ test_directive_set__instance_values(void **state)
     ok(NULL, D(SOCKET), "/run/m.sock mode=600");
     assert_true(slice_is(instance->socket_path, "/run/m.sock"));
     assert_int_equal(instance->socket_mode, 0600);
+    assert_int_equal(instance->socket_group.len, 0);
     ok(NULL, D(DEBUG), "On");
     assert_true(instance->debug);
 
     start(MAYDAY_SERVER_NGINX);
+    ok(NULL, D(SOCKET), "group=root");
+    assert_int_equal(instance->socket_path.len, 0);
+    assert_true(slice_is(instance->socket_group, "root"));
+    assert_int_equal(instance->socket_mode, 0660);
     ok(NULL, D(AGENT), "off");
     assert_false(instance->agent_on);
     ok(NULL, D(ISSUE_RATE), "10/s");
