@@ -9,6 +9,7 @@
 #include "core/agent/api_private.h"
 #include "core/agent/test_event.h"
 #include "core/base/dsn.h"
+#include "core/event/json_print.h"
 
 #define LIMIT_DEFAULT 50u
 #define LIMIT_MAX 1000u
@@ -21,7 +22,7 @@
 static void
 answer_json(mayday_answer_t *answer, unsigned status, cJSON *json)
 {
-    char *text = json == NULL ? NULL : cJSON_PrintUnformatted(json);
+    char *text = mayday_json_print(json, false);
 
     cJSON_Delete(json);
     answer->status = status;
@@ -252,7 +253,8 @@ post_send_event(const mayday_request_t *request, mayday_store_t *store, mayday_a
 {
     dsns_t *dsns = calloc(1, sizeof(*dsns));
     cJSON *body = body_object(request, answer), *document, *results;
-    const char *given;
+    const cJSON *given;
+    bool was_given;
 
     (void) store;
     if (body == NULL || dsns == NULL) {
@@ -260,17 +262,18 @@ post_send_event(const mayday_request_t *request, mayday_store_t *store, mayday_a
         free(dsns);
         return;
     }
-    given = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(body, "dsn"));
-    if (given != NULL) {
-        add_dsn(dsns, given);
-    } else {
+    given = cJSON_GetObjectItemCaseSensitive(body, "dsn");
+    if (given == NULL) {
         collect_dsns(request->agent, dsns);
+    } else if (cJSON_IsString(given)) {
+        add_dsn(dsns, given->valuestring);
     }
+    was_given = given != NULL;
     cJSON_Delete(body);
     if (dsns->count == 0) {
-        mayday_answer_error(answer, MHD_HTTP_CONFLICT,
-                            given != NULL ? "the DSN is too long"
-                                          : "no mayday_dsn is configured: events are only stored");
+        mayday_answer_error(answer, was_given ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_CONFLICT,
+                            was_given ? "dsn is a text of at most 1024 bytes"
+                                      : "no mayday_dsn is configured: events are only stored");
         free(dsns);
         return;
     }

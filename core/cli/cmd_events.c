@@ -10,6 +10,7 @@
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
+#include "core/event/json_print.h"
 
 #define POLL_MS 250
 #define TIMEOUT_S 30u
@@ -117,7 +118,7 @@ show_row(const mayday_term_t *term, const cJSON *row)
 }
 
 static void
-show(const mayday_cli_t *cli, const cJSON *row)
+show(const mayday_cli_t *cli, cJSON *row)
 {
     char *text;
 
@@ -125,7 +126,7 @@ show(const mayday_cli_t *cli, const cJSON *row)
         show_row(&cli->term, row);
         return;
     }
-    text = cJSON_PrintUnformatted(row);
+    text = mayday_json_print(row, false);
     if (text != NULL) {
         mayday_term_json(&cli->term, mayday_slice_str(text));
         fputc('\n', cli->term.out);
@@ -169,7 +170,7 @@ run_events(mayday_cli_t *cli)
     char storage[PATH_SIZE];
     mayday_buf_t path;
     cJSON *answer;
-    const cJSON *rows, *row;
+    cJSON *rows, *row;
     int exit_code;
 
     mayday_buf_init(&path, storage, sizeof(storage));
@@ -198,9 +199,9 @@ run_events(mayday_cli_t *cli)
 
 /* Shows new rows, oldest first, and moves *after behind the last. */
 static void
-show_new(const mayday_cli_t *cli, const cJSON *rows, bool newest_first, int64_t *after)
+show_new(const mayday_cli_t *cli, cJSON *rows, bool newest_first, int64_t *after)
 {
-    const cJSON *row = rows == NULL ? NULL : rows->child;
+    cJSON *row = rows == NULL ? NULL : rows->child;
 
     if (newest_first) {
         while (row != NULL && row->next != NULL) {

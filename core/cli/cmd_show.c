@@ -8,6 +8,7 @@
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
+#include "core/event/json_print.h"
 
 #define LABEL_COLUMNS 12u
 #define TIMEOUT_S 30u
@@ -402,9 +403,9 @@ show_page(const mayday_term_t *term, const cJSON *event)
 }
 
 static void
-show_json(const mayday_term_t *term, const cJSON *event)
+show_json(const mayday_term_t *term, cJSON *event)
 {
-    char *text = cJSON_Print(event);
+    char *text = mayday_json_print(event, true);
 
     if (text != NULL) {
         mayday_term_json(term, mayday_slice_str(text));

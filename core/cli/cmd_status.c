@@ -5,6 +5,7 @@
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
+#include "core/event/json_print.h"
 
 #define LABEL_COLUMNS 12u
 #define TIMEOUT_S 10u
@@ -335,9 +336,9 @@ show_text(const mayday_term_t *term, const cJSON *status, bool healthy)
 }
 
 static void
-show_json(const mayday_term_t *term, const cJSON *status)
+show_json(const mayday_term_t *term, cJSON *status)
 {
-    char *text = cJSON_Print(status);
+    char *text = mayday_json_print(status, true);
 
     if (text != NULL) {
         mayday_term_json(term, mayday_slice_str(text));

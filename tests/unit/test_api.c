@@ -169,6 +169,7 @@ test_api__shows_the_status(void **state)
     const cJSON *agent;
 
     assert_int_equal(ask(f, "GET", MAYDAY_API_STATUS, ""), 200);
+    assert_null(strstr(answer, "e+")); /* times in microseconds are whole numbers */
     document = cJSON_Parse(answer);
     agent = cJSON_GetObjectItem(document, "agent");
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(agent, "directory")), f->state);
@@ -194,6 +195,7 @@ test_api__tells_why_a_test_event_does_not_arrive(void **state)
     assert_int_equal(ask(f, "POST", MAYDAY_API_SEND_EVENT, "{\"dsn\":\"ftp://secret@h/1\"}"), 200);
     assert_non_null(strstr(answer, "the DSN is wrong: expected"));
     assert_null(strstr(answer, "secret"));
+    assert_int_equal(ask(f, "POST", MAYDAY_API_SEND_EVENT, "{\"dsn\":5}"), 400);
 }
 
 static void

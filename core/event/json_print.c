@@ -1,0 +1,58 @@
+/*
+ * See json_print.h.
+ */
+#include "core/event/json_print.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CJSON_DIGITS 1e15            /* from here on cJSON writes an exponent       */
+#define EXACT_MAX 9007199254740992.0 /* 2^53: up to here a double is a whole number */
+
+static bool
+is_whole(double number)
+{
+    double size = number < 0 ? -number : number;
+
+    return size >= CJSON_DIGITS && size <= EXACT_MAX && (double) (long long) number == number;
+}
+
+static bool
+spell_out(cJSON *item)
+{
+    char text[32], *copy;
+    int len = snprintf(text, sizeof(text), "%.0f", item->valuedouble);
+
+    copy = cJSON_malloc((size_t) len + 1);
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, text, (size_t) len + 1);
+    item->valuestring = copy;
+    item->type = (item->type & ~0xff) | cJSON_Raw;
+    return true;
+}
+
+static bool
+spell_out_all(cJSON *item)
+{
+    bool done = true;
+
+    for (; item != NULL && done; item = item->next) {
+        if (cJSON_IsNumber(item) && is_whole(item->valuedouble)) {
+            done = spell_out(item);
+        } else if (item->child != NULL) {
+            done = spell_out_all(item->child);
+        }
+    }
+    return done;
+}
+
+char *
+mayday_json_print(cJSON *json, bool indented)
+{
+    if (json == NULL || !spell_out_all(json->child)) {
+        return NULL;
+    }
+    return indented ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+}
