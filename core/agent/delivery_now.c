@@ -93,6 +93,8 @@ mayday_delivery_send_now(mayday_delivery_t *delivery, const char *dsn, mayday_sl
     request.config = config;
 
     status = prepare_and_perform(&request, envelope, &answer_text, &error_text);
+    mayday_dsn_hide_keys(&request.dsn, answer, answer_size);
+    mayday_dsn_hide_keys(&request.dsn, error, error_size);
 
     curl_easy_cleanup(request.easy);
     curl_slist_free_all(request.headers);

@@ -490,6 +490,7 @@ answered(mayday_delivery_t *delivery, delivery_transfer_t *transfer, long status
     mayday_buf_init(&meaning, text, sizeof(text));
     if (status >= 300) {
         mayday_delivery_explain_status(&meaning, status, answer);
+        mayday_dsn_hide_keys(&target->dsn, text, sizeof(text));
         error_set(delivery, target, text);
     }
     if (transfer->kind == TRANSFER_REPORT) {

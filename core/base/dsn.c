@@ -7,6 +7,8 @@
 
 #include "core/base/dsn.h"
 
+#define KEY_BYTES_TELLING 8u
+
 static bool
 is_digit(char c)
 {
@@ -222,4 +224,44 @@ mayday_dsn_redacted(const mayday_dsn_t *dsn, mayday_buf_t *text)
     add_place(dsn, text);
     mayday_buf_addc(text, '/');
     mayday_buf_add(text, dsn->project_id);
+}
+
+/* How many bytes the text begins with that give the key away. */
+static size_t
+key_bytes(mayday_slice_t text, mayday_slice_t key)
+{
+    size_t n = 0, max = text.len < key.len ? text.len : key.len;
+
+    while (n < max &&
+           mayday_slice_ieq(mayday_slice(text.data + n, 1), mayday_slice(key.data + n, 1))) {
+        n++;
+    }
+    return n == key.len || n >= KEY_BYTES_TELLING ? n : 0;
+}
+
+void
+mayday_dsn_hide_keys(const mayday_dsn_t *dsn, char *text, size_t size)
+{
+    static const mayday_slice_t filtered = {"[Filtered]", 10};
+    size_t len = strlen(text), at = 0;
+
+    while (at < len) {
+        mayday_slice_t rest = mayday_slice(text + at, len - at);
+        size_t key = key_bytes(rest, dsn->public_key), room = size - 1 - at, put, tail;
+
+        if (key == 0) {
+            key = key_bytes(rest, dsn->secret_key);
+        }
+        if (key == 0) {
+            at++;
+            continue;
+        }
+        put = filtered.len < room ? filtered.len : room;
+        tail = rest.len - key < room - put ? rest.len - key : room - put;
+        memmove(text + at + put, text + at + key, tail);
+        memcpy(text + at, filtered.data, put);
+        at += put;
+        len = at + tail;
+        text[len] = '\0';
+    }
 }

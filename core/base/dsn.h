@@ -38,4 +38,11 @@ void mayday_dsn_envelope_url(const mayday_dsn_t *dsn, mayday_buf_t *url);
 /* For people: the DSN with the keys replaced, "https://[Filtered]@host/42". */
 void mayday_dsn_redacted(const mayday_dsn_t *dsn, mayday_buf_t *text);
 
+/*
+ * Replaces the keys, wherever a text of others repeats them, by [Filtered], in
+ * place; size: of the storage, what does not fit is cut. The beginning of a key
+ * counts too from 8 bytes on, for texts are cut; case does not matter.
+ */
+void mayday_dsn_hide_keys(const mayday_dsn_t *dsn, char *text, size_t size);
+
 #endif

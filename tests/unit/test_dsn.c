@@ -3,6 +3,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -150,6 +151,38 @@ test_dsn_parse__parts(void **state)
     }
 }
 
+static void
+test_dsn_hide_keys__wherever_they_stand(void **state)
+{
+    static const struct {
+        const char *text, *hidden;
+        size_t size;
+    } cases[] = {
+        {"", "", 64},
+        {"nothing to hide", "nothing to hide", 64},
+        {"http://0123456789abcdef@host/1 is wrong", "http://[Filtered]@host/1 is wrong", 64},
+        {"0123456789ABCDEF0123456789abcdef", "[Filtered][Filtered]", 64},
+        {"key 0123456789, secret", "key [Filtered], [Filtered]", 64}, /* as far as it matches */
+        {"cut (0123456)", "cut (0123456)", 64},
+        {"secret", "[Filte", 7}, /* no room for more */
+        {"asecret", "a[Filte", 8},
+    };
+    const char *error;
+    mayday_dsn_t dsn;
+
+    (void) state;
+    assert_int_equal(
+        mayday_dsn_parse(&dsn, MAYDAY_SLICE("http://0123456789abcdef:secret@host/1"), &error),
+        MAYDAY_OK);
+    for (size_t i = 0; i < MAYDAY_COUNT(cases); i++) {
+        char text[64];
+
+        snprintf(text, sizeof(text), "%s", cases[i].text);
+        mayday_dsn_hide_keys(&dsn, text, cases[i].size);
+        assert_string_equal(text, cases[i].hidden);
+    }
+}
+
 int
 main(void)
 {
@@ -157,6 +190,7 @@ main(void)
         cmocka_unit_test(test_dsn_parse__refused),
         cmocka_unit_test(test_dsn_parse__too_long),
         cmocka_unit_test(test_dsn_parse__parts),
+        cmocka_unit_test(test_dsn_hide_keys__wherever_they_stand),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
