@@ -8,6 +8,7 @@ spelling without the prefix; each server renders them in its own words:
     server.start()
     server.get("/shop/basket")
 """
+import atexit
 import grp
 import http.client
 import json
@@ -18,13 +19,27 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from upstreams import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MAYDAY_BUILD", ROOT / "build")).resolve()
-MAYDAY = BUILD / "mayday"
+
+
+def reachable_program():
+    """A copy of the command that the servers' user can run, wherever the repository lies."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="mayday-test-bin-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    program = directory / "mayday"
+    shutil.copy(BUILD / "mayday", program)
+    program.chmod(0o755)
+    return program
+
+
+MAYDAY = reachable_program()
 APACHE_MODULES = pathlib.Path("/usr/lib/apache2/modules")
 WORKER_USER = "www-data" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 WORKER_GROUP = grp.getgrgid(pwd.getpwnam(WORKER_USER).pw_gid).gr_name
