@@ -161,12 +161,12 @@ $(VENV)/ready: tests/requirements.txt
 test: ## install the test tools, build, pass every test
 	@packaging/packages.sh install build servers demo test
 	@$(MAKE) --no-print-directory -s all unit $(VENV)/ready
-	@packaging/gen-directives.py --check && packaging/check-layers.sh $(BUILD)
+	@packaging/gen-directives.py --check && packaging/check-messages.py && packaging/check-layers.sh $(BUILD)
 	@MAYDAY_BUILD=$(abspath $(BUILD)) $(VENV)/bin/pytest -q -p no:cacheprovider tests/behaviour $(PYTEST)
 
 .PHONY: check
 check: all unit ## what needs neither network nor root
-	@packaging/gen-directives.py --check && packaging/check-layers.sh $(BUILD)
+	@packaging/gen-directives.py --check && packaging/check-messages.py && packaging/check-layers.sh $(BUILD)
 
 .PHONY: lint
 lint: ## layers, format, clang-tidy, cppcheck, shellcheck
