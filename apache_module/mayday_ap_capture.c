@@ -40,7 +40,7 @@ typedef struct {
     mayday_slice_t user[MAYDAY_USER_MAX];
     size_t tag_count;
     /* from here on only what the above tells of is set */
-    char hashes[MAYDAY_USER_MAX][2 * MAYDAY_HASH_BYTES + 1];
+    char hashes[MAYDAY_USER_MAX][MAYDAY_HASH_HEX_SIZE];
     const mayday_tag_t *tags[MAYDAY_TAG_MAX];
     mayday_slice_t tag_values[MAYDAY_TAG_MAX];
 } values_t;
@@ -236,7 +236,7 @@ condition_holds(void *request, mayday_expr_t *condition)
 /* ---- values of expressions ---- */
 
 static mayday_slice_t
-hash_value(mayday_slice_t value, char hex[2 * MAYDAY_HASH_BYTES + 1])
+hash_value(mayday_slice_t value, char hex[MAYDAY_HASH_HEX_SIZE])
 {
     uint8_t hash[MAYDAY_HASH_BYTES];
 

@@ -397,7 +397,7 @@ ngx_http_mayday_record_user(ngx_http_request_t *r, const mayday_user_t *user,
         [MAYDAY_USER_NAME] = {MAYDAY_FIELD_USER_NAME, MAYDAY_FIELD_MAX_USER_NAME},
         [MAYDAY_USER_IP] = {MAYDAY_FIELD_USER_IP, MAYDAY_FIELD_MAX_USER_IP},
     };
-    char hex[2 * MAYDAY_HASH_BYTES + 1];
+    char hex[MAYDAY_HASH_HEX_SIZE];
     uint8_t hash[MAYDAY_HASH_BYTES];
     ngx_uint_t i;
     mayday_slice_t value;

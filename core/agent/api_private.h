@@ -9,7 +9,7 @@
 #include "core/agent/api.h"
 #include "core/agent/status.h"
 
-#define MAYDAY_API_BODY_MAX (64u * 1024)
+#define MAYDAY_API_BODY_MAX ((size_t) 64 << 10)
 
 typedef struct {
     mayday_agent_t *agent;

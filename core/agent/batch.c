@@ -13,8 +13,8 @@
 #define LOSSES_MAX 64u
 #define TABLE_SPARE 8u /* what one record may add to a table */
 #define REASON_SIZE 192
-#define TEXT_ENOUGH (1024u * 1024)             /* ends the batch           */
-#define TEXT_SIZE (TEXT_ENOUGH + 1280u * 1024) /* the largest event behind it */
+#define TEXT_ENOUGH ((size_t) 1 << 20)                  /* ends the batch              */
+#define TEXT_SIZE (TEXT_ENOUGH + ((size_t) 1280 << 10)) /* the largest event behind it */
 #define NO_EVENT SIZE_MAX
 
 typedef struct {

@@ -15,7 +15,6 @@
 
 #define SETTINGS_KEPT 64u
 #define SETTINGS_SEEN_MAX 4096u /* of one look into the directory */
-#define HEX_SIZE (2 * MAYDAY_HASH_BYTES + 1)
 
 static bool
 run_path(char *path, size_t size, const char *run_dir, const char *name)
@@ -96,7 +95,7 @@ line_value(const char *text, const char *name, char *value, size_t size)
 mayday_rc_t
 mayday_current_read(const char *run_dir, mayday_current_t *current, mayday_buf_t *error)
 {
-    char path[512], hex[HEX_SIZE + 1], *text;
+    char path[512], hex[MAYDAY_HASH_HEX_SIZE + 1], *text;
     struct stat st;
     size_t len, prefix = sizeof(MAYDAY_SEGMENT_PREFIX) - 1;
     bool valid;
@@ -132,7 +131,7 @@ mayday_current_read(const char *run_dir, mayday_current_t *current, mayday_buf_t
 static bool
 settings_path(char *path, size_t size, const char *run_dir, const uint8_t hash[MAYDAY_HASH_BYTES])
 {
-    char hex[HEX_SIZE], name[sizeof(MAYDAY_SETTINGS_PREFIX) + HEX_SIZE];
+    char hex[MAYDAY_HASH_HEX_SIZE], name[sizeof(MAYDAY_SETTINGS_PREFIX) + MAYDAY_HASH_HEX_SIZE];
 
     mayday_hex(hex, hash, MAYDAY_HASH_BYTES);
     snprintf(name, sizeof(name), MAYDAY_SETTINGS_PREFIX "%s", hex);
@@ -172,7 +171,7 @@ mayday_instance_settings(const char *run_dir, const uint8_t hash[MAYDAY_HASH_BYT
 /* ---- upkeep ---- */
 
 typedef struct {
-    char name[sizeof(MAYDAY_SETTINGS_PREFIX) + HEX_SIZE];
+    char name[sizeof(MAYDAY_SETTINGS_PREFIX) + MAYDAY_HASH_HEX_SIZE];
     struct timespec changed;
 } settings_file_t;
 
@@ -212,7 +211,7 @@ mayday_instance_settings_trim(const char *run_dir, const uint8_t keep[MAYDAY_HAS
 {
     DIR *dir = opendir(run_dir);
     settings_file_t *files = calloc(SETTINGS_SEEN_MAX, sizeof(*files));
-    char hex[HEX_SIZE];
+    char hex[MAYDAY_HASH_HEX_SIZE];
     size_t count;
 
     if (dir != NULL && files != NULL) {

@@ -42,7 +42,7 @@ degrade(mayday_pipeline_t *p, job_t *job, const char *error)
 static void
 tell_suppressed(mayday_pipeline_t *p, mayday_event_t *event)
 {
-    uint8_t hash[MAYDAY_ISSUE_HASH_BYTES];
+    uint8_t hash[MAYDAY_HASH_BYTES];
     const mayday_issue_t *issue;
 
     mayday_event_issue(event, hash);
@@ -149,7 +149,7 @@ let_out(mayday_pipeline_t *p, job_t *job, const mayday_issue_t *issue)
 static void
 handle(mayday_pipeline_t *p, job_t *job)
 {
-    uint8_t hash[MAYDAY_ISSUE_HASH_BYTES];
+    uint8_t hash[MAYDAY_HASH_BYTES];
     mayday_issue_t *issue;
     bool admitted;
 

@@ -215,16 +215,20 @@ mayday_status_document(mayday_agent_t *agent, mayday_store_t *store)
 
 /* ---- for Prometheus ---- */
 
-#define METRICS_SIZE (256u * 1024)
+#define METRICS_SIZE ((size_t) 256 << 10)
 
 static void
 add_label(mayday_buf_t *out, const char *value)
 {
     for (; *value != '\0'; value++) {
-        if (*value == '"' || *value == '\\') {
+        char c = *value;
+
+        if (c == '"' || c == '\\') {
             mayday_buf_addc(out, '\\');
+        } else if (c == '\n') {
+            c = ' ';
         }
-        mayday_buf_addc(out, *value == '\n' ? ' ' : *value);
+        mayday_buf_addc(out, c);
     }
 }
 

@@ -147,7 +147,7 @@ column_hex(char *out, sqlite3_stmt *statement, int column, size_t n)
 static void
 visit_row(sqlite3_stmt *statement, mayday_row_visit_pt visit, void *ctx)
 {
-    char event_id[2 * EVENT_ID_BYTES + 1], issue[2 * MAYDAY_HASH_BYTES + 1];
+    char event_id[2 * EVENT_ID_BYTES + 1], issue[MAYDAY_HASH_HEX_SIZE];
     mayday_store_row_t row;
 
     column_hex(event_id, statement, 1, EVENT_ID_BYTES);

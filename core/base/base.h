@@ -100,6 +100,7 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_unhex(uint8_t *out, size_t n, mayday_slice_
  * there with an all-zero key.
  */
 #define MAYDAY_HASH_BYTES 16
+#define MAYDAY_HASH_HEX_SIZE (2 * MAYDAY_HASH_BYTES + 1) /* with the NUL */
 void mayday_siphash(uint8_t out[MAYDAY_HASH_BYTES], const uint8_t key[16], const void *data,
                     size_t len);
 

@@ -356,7 +356,7 @@ mayday_supervise(mayday_supervisor_t *s, mayday_say_pt to, void *ctx)
 void
 mayday_instance_close(mayday_supervisor_t *s)
 {
-    static const struct timespec pause = {0, 5 * 1000 * 1000};
+    static const struct timespec pause = {0, 5000000};
     uint64_t until =
         mayday_clock_monotonic_us() + (s->shutdown_timeout_ms + CLOSE_MARGIN_MS) * UINT64_C(1000);
     pid_t holder = s->life_fd[1] >= 0 && s->agent_on ? lock_holder(s) : 0;

@@ -52,7 +52,7 @@
 #define MAYDAY_SLOT_LOCK_OFFSET (INT64_C(1) << 40) /* far behind any byte of the file */
 #define MAYDAY_SLOT_COUNT_MAX 4096u
 #define MAYDAY_LANE_SIZE_MIN 65536u
-#define MAYDAY_LANE_SIZE_MAX (64u * 1024 * 1024)
+#define MAYDAY_LANE_SIZE_MAX (64u << 20)
 
 typedef enum {
 #define MAYDAY_COUNTER(id, name, meaning) MAYDAY_COUNTER_##id,

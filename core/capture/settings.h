@@ -32,7 +32,7 @@
 
 #define MAYDAY_SETTINGS_FIRST_LINE "mayday-settings 1"
 #define MAYDAY_SETTINGS_PREFIX "settings-"
-#define MAYDAY_SETTINGS_SIZE_MAX (256u * 1024)
+#define MAYDAY_SETTINGS_SIZE_MAX ((size_t) 256 << 10)
 
 /*
  * Renders the settings into text and their name into hash. MAYDAY_FULL: they do

@@ -32,8 +32,8 @@
 #define TMPFS_TYPE 0x01021994
 #define RAMFS_TYPE 0x858458f6
 
-#define LANES_BUDGET (16u * 1024 * 1024) /* of mayday_lane_size not given */
-#define LANE_SIZE_DEFAULT_MAX (1024u * 1024)
+#define LANES_BUDGET (16u << 20) /* of mayday_lane_size not given */
+#define LANE_SIZE_DEFAULT_MAX (1u << 20)
 #define SLOTS_SPARE 16 /* dead lanes that wait for the agent */
 
 /* What prepare works with before it takes effect. */
@@ -93,8 +93,12 @@ add_instance_name(mayday_buf_t *path, mayday_slice_t state_dir)
     for (size_t i = last; i < state_dir.len && i < last + 64; i++) {
         char c = state_dir.data[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     c == '-' || c == '_';
-        mayday_buf_addc(path, plain ? c : '_');
+                     c == '-';
+
+        if (!plain) {
+            c = '_';
+        }
+        mayday_buf_addc(path, c);
     }
     if (!mayday_slice_eq(state_dir, MAYDAY_SLICE(STATE_ROOT "nginx")) &&
         !mayday_slice_eq(state_dir, MAYDAY_SLICE(STATE_ROOT "httpd"))) {
@@ -229,7 +233,7 @@ open_directories(prepare_t *p)
 static mayday_rc_t
 lock_instance(prepare_t *p)
 {
-    static const struct timespec pause = {0, 10 * 1000 * 1000};
+    static const struct timespec pause = {0, 10000000};
     mayday_supervisor_t *s = &p->next;
     char storage[MAYDAY_FILE_SIZE_MAX];
     mayday_buf_t other;
@@ -310,7 +314,7 @@ static mayday_rc_t
 write_settings(prepare_t *p)
 {
     mayday_supervisor_t *s = &p->next;
-    char name[sizeof(MAYDAY_SETTINGS_PREFIX) + 2 * MAYDAY_HASH_BYTES];
+    char name[sizeof(MAYDAY_SETTINGS_PREFIX) - 1 + MAYDAY_HASH_HEX_SIZE];
     mayday_buf_t text;
     mayday_rc_t rc;
     char *storage = mmap(NULL, MAYDAY_SETTINGS_SIZE_MAX, PROT_READ | PROT_WRITE,
@@ -324,7 +328,7 @@ write_settings(prepare_t *p)
     rc = mayday_settings_render(p->instance, &text, s->settings);
     if (rc != MAYDAY_OK) {
         mayday_say(p->say, p->ctx, 3,
-                   "MD0086 capture stays off: the settings exceed %u bytes; use fewer "
+                   "MD0086 capture stays off: the settings exceed %zu bytes; use fewer "
                    "different lists of DSNs",
                    MAYDAY_SETTINGS_SIZE_MAX);
     } else {
@@ -432,7 +436,7 @@ static mayday_rc_t
 publish(prepare_t *p)
 {
     mayday_supervisor_t *s = &p->next;
-    char storage[MAYDAY_FILE_SIZE_MAX], hex[2 * MAYDAY_HASH_BYTES + 1];
+    char storage[MAYDAY_FILE_SIZE_MAX], hex[MAYDAY_HASH_HEX_SIZE];
     mayday_buf_t text;
     mayday_rc_t rc;
 

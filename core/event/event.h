@@ -32,7 +32,6 @@ typedef enum {
     MAYDAY_PART_MAX
 } mayday_part_t;
 
-#define MAYDAY_ISSUE_HASH_BYTES MAYDAY_HASH_BYTES
 #define MAYDAY_TITLE_SIZE 512
 
 typedef struct {
@@ -106,7 +105,7 @@ void mayday_event_id(const mayday_event_t *event, char out[33]);
  * now, with "{{ default }}" meaning Mayday's own). Without a part FINGERPRINT
  * that a rule has set, nothing is built: the hash is taken from the record.
  */
-void mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_ISSUE_HASH_BYTES]);
+void mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_HASH_BYTES]);
 
 /* "UpstreamRefused: shop_backend refused connections (2 peers tried)" is type and value. */
 void mayday_event_type(const mayday_event_t *event, mayday_buf_t *type);

@@ -83,9 +83,9 @@ default_entries(const mayday_event_t *event, default_t *d)
 }
 
 static void
-hash_entry(uint8_t hash[MAYDAY_ISSUE_HASH_BYTES], mayday_slice_t entry)
+hash_entry(uint8_t hash[MAYDAY_HASH_BYTES], mayday_slice_t entry)
 {
-    uint8_t key[MAYDAY_ISSUE_HASH_BYTES];
+    uint8_t key[MAYDAY_HASH_BYTES];
 
     memcpy(key, hash, sizeof(key));
     mayday_siphash(hash, key, entry.data, entry.len);
@@ -251,9 +251,9 @@ variable_value(mayday_event_t *event, mayday_slice_t name, char *storage, size_t
 }
 
 void
-mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_ISSUE_HASH_BYTES])
+mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_HASH_BYTES])
 {
-    memset(hash, 0, MAYDAY_ISSUE_HASH_BYTES);
+    memset(hash, 0, MAYDAY_HASH_BYTES);
     if ((event->replaced >> MAYDAY_PART_FINGERPRINT & 1) == 0) {
         default_t d;
         default_entries(event, &d);

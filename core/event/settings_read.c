@@ -8,7 +8,7 @@
 #include "core/event/settings_read.h"
 
 #define FIRST_LINE "mayday-settings 1"
-#define TEXT_SIZE_MAX (256u * 1024)
+#define TEXT_SIZE_MAX ((size_t) 256 << 10)
 
 typedef enum { TEXT, NUMBER, NUMBER_32, FLAG, RATE } value_type_t;
 
@@ -38,7 +38,7 @@ static const value_t values[] = {
     {"send_rate", RATE, AT(send_rate), 0},
     {"proxy", TEXT, AT(proxy), 0},
     {"trusted_certificate", TEXT, AT(trusted_certificate), 0},
-    {"shutdown_timeout_ms", NUMBER, AT(shutdown_timeout_ms), 3600 * 1000},
+    {"shutdown_timeout_ms", NUMBER, AT(shutdown_timeout_ms), UINT64_C(3600000)},
     {"server_name", TEXT, AT(server_name), 0},
     {"socket_path", TEXT, AT(socket_path), 0},
     {"socket_group", TEXT, AT(socket_group), 0},

@@ -9,7 +9,7 @@ static mayday_record_view_t view;
 static mayday_event_t event;
 
 typedef struct {
-    uint8_t bytes[MAYDAY_ISSUE_HASH_BYTES];
+    uint8_t bytes[MAYDAY_HASH_BYTES];
 } hash_t;
 
 static int
