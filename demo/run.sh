@@ -10,8 +10,8 @@ dir=$(mktemp -d /tmp/mayday-demo.XXXXXX)
 chmod 755 "$dir"
 export LC_ALL=C.UTF-8
 
-bold='' dim='' plain=''
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 
 pids=()
@@ -37,6 +37,7 @@ trap '[ -n "$keep" ] && [ "$finished" = 1 ] || stop > /dev/null 2>&1' EXIT
 trap 'exit 130' INT TERM
 finished=0
 
+# shellcheck disable=SC2034  # render reads them by name
 read -r NGINX HTTPD OK SLOW HANGS_UP BREAKS_OFF DEAD DEAD2 < <(python3 -c '
 import socket
 held = [socket.create_server(("127.0.0.1", 0)) for _ in range(8)]

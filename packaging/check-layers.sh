@@ -40,13 +40,13 @@ library 'ngx_' 'ngx_module/'
 library '(httpd|http_[a-z]*|ap_[a-z]*|mod_[a-z]*|util_[a-z]*)\.h' 'apache_module/'
 
 # Undefined symbols of the capture side: libc only, and nothing that takes heap memory.
-objects=$(find "$build/obj/core/base" "$build/obj/core/capture" -name '*.o' 2>/dev/null)
-if [ -n "$objects" ]; then
-    own=$(nm --defined-only $objects | awk 'NF == 3 {print $3}' | sort -u)
-    undefined=$(nm -u $objects | awk '$1 == "U" {print $2}' | sort -u | grep -vxF "$own")
-    for symbol in $(grep -E '^(lua|curl|sqlite3|MHD|cJSON|apr|ngx|ap)_|^(malloc|calloc|realloc|strdup)$' <<< "$undefined"); do
+mapfile -t objects < <(find "$build/obj/core/base" "$build/obj/core/capture" -name '*.o' 2>/dev/null)
+if [ ${#objects[@]} -gt 0 ]; then
+    own=$(nm --defined-only "${objects[@]}" | awk 'NF == 3 {print $3}' | sort -u)
+    while IFS= read -r symbol; do
         complain "core/base or core/capture uses $symbol"
-    done
+    done < <(nm -u "${objects[@]}" | awk '$1 == "U" {print $2}' | sort -u | grep -vxF "$own" |
+             grep -E '^(lua|curl|sqlite3|MHD|cJSON|apr|ngx|ap)_|^(malloc|calloc|realloc|strdup)$')
 fi
 
 # What the modules let others see.

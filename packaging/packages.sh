@@ -13,7 +13,8 @@ if ! command -v dpkg-query > /dev/null; then
 fi
 missing=()
 for group in "$@"; do
-    for package in $(sed -n "s/^$group  *//p" "$list"); do
+    mapfile -t packages < <(sed -n "s/^$group  *//p" "$list" | tr -s ' ' '\n')
+    for package in "${packages[@]}"; do
         dpkg-query -W -f '${Status}' "$package" 2> /dev/null | grep -q ' installed$' ||
             missing+=("$package")
     done
