@@ -160,16 +160,16 @@ $(VENV)/ready: tests/requirements.txt
 .PHONY: test
 test: ## install the test tools, build, pass every test
 	@packaging/packages.sh install build servers demo test
-	@$(MAKE) --no-print-directory -s all unit $(VENV)/ready
-	@packaging/gen-directives.py --check && packaging/check-messages.py && packaging/check-layers.sh $(BUILD)
+	@$(MAKE) --no-print-directory -s check $(VENV)/ready
 	@MAYDAY_BUILD=$(abspath $(BUILD)) $(VENV)/bin/pytest -q -p no:cacheprovider tests/behaviour $(PYTEST)
 
 .PHONY: check
 check: all unit ## what needs neither network nor root
-	@packaging/gen-directives.py --check && packaging/check-messages.py && packaging/check-layers.sh $(BUILD)
+	@packaging/gen-directives.py --check && packaging/gen-record.py --check
+	@packaging/check-messages.py && packaging/check-layers.sh $(BUILD)
 
 .PHONY: lint
-lint: ## layers, format, clang-tidy, cppcheck, shellcheck
+lint: ## layers, format, generated pages, clang-tidy, cppcheck, shellcheck, pyflakes
 	@packaging/packages.sh check build lint
 	@packaging/lint.sh $(BUILD) "$(CFLAGS_ALL) $(PKG_CFLAGS)" "$(APACHE_CFLAGS)"
 

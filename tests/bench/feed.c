@@ -254,7 +254,8 @@ main(int argc, char **argv)
     uint64_t deadline = started + 120 * 1000000ull;
     mayday_slot_t *slot = lane->slot;
     for (uint64_t n = 0; n < count;) {
-        uint64_t free_bytes = lane->lane_size - (atomic_load(&slot->tail) - atomic_load(&slot->head));
+        uint64_t free_bytes =
+            lane->lane_size - (atomic_load(&slot->tail) - atomic_load(&slot->head));
         if (free_bytes < 2 * (uint64_t) lane->record_size_max) {
             usleep(200);
         } else if (mayday_lane_begin(lane, &record) == MAYDAY_OK) {
@@ -269,7 +270,8 @@ main(int argc, char **argv)
     while (atomic_load(&slot->records_read) < count && mayday_clock_monotonic_us() < deadline) {
         usleep(1000);
     }
-    while (dsn != NULL && queued(argv[optind], state) > 0 && mayday_clock_monotonic_us() < deadline) {
+    while (dsn != NULL && queued(argv[optind], state) > 0 &&
+           mayday_clock_monotonic_us() < deadline) {
         usleep(5000);
     }
     double seconds = (double) (mayday_clock_monotonic_us() - started) / 1e6;
