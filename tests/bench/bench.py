@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the budgets and prints each beside its bound.
 
-    bench.py [--only NAME ...] [--quick] [--json FILE]
+    bench.py [--only NAME ...] [--server nginx|httpd] [--quick] [--json FILE]
 
 Instructions are counted with callgrind in one process: the difference of two run lengths, divided
 by the difference in requests, so that start-up cancels out. Throughput is the ratio of interleaved
@@ -27,7 +27,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "behaviour"))
 
-from servers import BUILD, MAYDAY, HttpdEvent, HttpdPrefork, Nginx, wait_for  # noqa: E402
+from servers import (APACHE_MODULES, BUILD, MAYDAY, WORKER_USER, HttpdEvent,  # noqa: E402
+                     HttpdPrefork, Nginx, children, wait_for)
 from upstreams import Dead, Upstream, free_port  # noqa: E402
 
 HEADERS = "\r\n".join([
@@ -74,17 +75,24 @@ def progress(text):
 
 
 def request_many(port, path, count):
-    """`count` requests on one kept-alive connection, one after the other."""
+    """`count` requests one after the other, on one connection as long as the server keeps it."""
     request = f"GET {path} HTTP/1.1\r\n{HEADERS}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", port), timeout=120) as sock:
-        file = sock.makefile("rb")
-        for _ in range(count):
-            sock.sendall(request)
-            length = 0
-            while (line := file.readline().strip().lower()) != b"":
-                if line.startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            file.read(length)
+    answered = 0
+    while answered < count:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as sock, \
+                sock.makefile("rb") as file:
+            kept = True
+            while kept and answered < count:
+                sock.sendall(request)
+                length = 0
+                assert file.readline().startswith(b"HTTP/1.1 "), f"no answer after {answered}"
+                while (line := file.readline().strip().lower()) != b"":
+                    if line.startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                    elif line == b"connection: close":  # httpd, after a 503
+                        kept = False
+                file.read(length)
+                answered += 1
 
 
 def ir_total(file):
@@ -95,10 +103,9 @@ def ir_total(file):
 
 
 def callgrind(server, path, count):
-    """Instructions of the whole life of a one-process server that answers `count` requests."""
-    out = server.directory / "callgrind.out"
-    out.unlink(missing_ok=True)
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "-q",
+    """Instructions of the whole life of the one serving process, which answers `count` requests."""
+    command = ["valgrind", "--tool=callgrind",
+               f"--callgrind-out-file={server.directory}/callgrind.%p", "-q",
                *server.single_process_command()]
     process = subprocess.Popen(command, env=server.env, stderr=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, cwd=server.directory,
@@ -106,8 +113,9 @@ def callgrind(server, path, count):
     server.process = process
     wait_for(server.is_up, 60)
     request_many(server.port, path, count)
+    serving = children(process.pid, "") or [process.pid]
     end(process)
-    return ir_total(out)
+    return sum(ir_total(server.directory / f"callgrind.{pid}") for pid in serving)
 
 
 def end(process):
@@ -157,11 +165,13 @@ class BenchHttpd(HttpdPrefork):
     def render(self):
         text = super().render() + "MaxKeepAliveRequests 0\nKeepAlive On\nKeepAliveTimeout 60\n"
         if self.access_log != "off":
-            text = (f"LoadModule log_config_module /usr/lib/apache2/modules/mod_log_config.so\n{text}"
-                    'LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{Referer}i\\" \\"%{User-Agent}i\\"" combined\n'
-                    f"CustomLog {self.access_log} combined\n")
-            text = text.replace("LoadModule authz_core", "LoadModule logio_module "
-                                "/usr/lib/apache2/modules/mod_logio.so\nLoadModule authz_core", 1)
+            built_in = subprocess.run(["/usr/sbin/apache2", "-l"], capture_output=True, text=True,
+                                      check=True).stdout
+            for module in ("logio", "log_config"):
+                if f"mod_{module}.c" not in built_in:
+                    text = f"LoadModule {module}_module {APACHE_MODULES}/mod_{module}.so\n{text}"
+            text += ('LogFormat "%h %l %u %t \\"%r\\" %>s %O \\"%{Referer}i\\" \\"%{User-Agent}i\\""'
+                     f" combined\nCustomLog {self.access_log} combined\n")
         if not self.loaded:
             text = re.sub(r"^(LoadModule mayday|Mayday).*$", "", text, flags=re.M)
         return text
@@ -191,9 +201,7 @@ def maker(cls, target=None, loaded=True, on=True, access_log=False, agent="off",
     def make(directory):
         server = cls(directory)
         server.loaded = loaded
-        if isinstance(server, Nginx):
-            server.master = False
-            server.workers = 1
+        server.workers = 1
         if access_log:
             server.access_log = f"{directory}/access.log" + (
                 " combined" if isinstance(server, Nginx) else "")
@@ -212,11 +220,13 @@ def maker(cls, target=None, loaded=True, on=True, access_log=False, agent="off",
     return make
 
 
-def bench_instructions(_options):
+def bench_instructions(options):
     dead = Dead()
     for cls, word, path, bound, log_path in (
             (BenchNginx, "nginx", "/x/healthy", 60, "return 200"),
             (BenchHttpd, "httpd", "/index.html", 180, "static file")):
+        if options.server not in (None, word):
+            continue
         progress(f"{word}: healthy requests")
         absent = instructions(maker(cls, loaded=False), path)
         off = instructions(maker(cls, on=False), path)
@@ -247,11 +257,13 @@ def bench_throughput(options):
     dead = Dead()
     seconds, rounds = (1, 5) if options.quick else (2, 11)
     for cls, word in ((BenchNginx, "nginx"), (BenchHttpdEvent, "httpd")):
+        if options.server not in (None, word):
+            continue
         for target, path, bound, what in ((None, "/x/a" if word == "nginx" else "/index.html", 0.99, "200"),
                                           (dead, "/x/a", 0.97, "502")):
             progress(f"{word}: throughput, all {what}")
-            make = maker(cls, target, agent=str(MAYDAY), master=True, workers=1)
-            plain = maker(cls, target, loaded=False, master=True, workers=1)
+            make = maker(cls, target, agent=str(MAYDAY))
+            plain = maker(cls, target, loaded=False)
             with Site(make) as with_module, Site(plain) as without:
                 for server in (with_module, without):
                     server.start()
@@ -295,6 +307,8 @@ def bench_latency(options):
 
     count = 100 if options.quick else 300
     for cls, word in ((Nginx, "nginx"), (HttpdEvent, "httpd")):
+        if options.server not in (None, word):
+            continue
         progress(f"{word}: latency")
         receiver, dead = Upstream(receive), Dead()
 
@@ -369,6 +383,7 @@ BENCHES = {"instructions": bench_instructions, "throughput": bench_throughput,
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=list(BENCHES))
+    parser.add_argument("--server", choices=["nginx", "httpd"], help="of the servers only this one")
     parser.add_argument("--quick", action="store_true", help="shorter runs, wider error")
     parser.add_argument("--json", help="also write the numbers to this file")
     options = parser.parse_args()
