@@ -79,14 +79,17 @@ explain_timeout(mayday_buf_t *out, CURL *easy, const where_t *where, bool secure
 {
     curl_off_t resolved = 0, connected = 0, handshaken = 0;
     unsigned seconds = DELIVERY_CONNECT_TIMEOUT_MS / 1000;
+    long port = 0;
 
+    /* curl 7.87 to 8.0 know when they connected only after the handshake */
+    curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port);
     curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
     curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
     curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &handshaken);
     if (resolved == 0) {
         mayday_buf_addf(out, "%s cannot be resolved within %u s",
                         where->by_proxy ? where->place : where->host, seconds);
-    } else if (connected == 0) {
+    } else if (connected == 0 && port == 0) {
         mayday_buf_addf(out, "no connection to %s within %u s", where->place, seconds);
     } else if (secure && handshaken == 0) {
         mayday_buf_addf(out, "no TLS handshake with %s within %u s", where->host, seconds);
