@@ -104,6 +104,7 @@ def ir_total(file):
 
 def callgrind(server, path, count):
     """Instructions of the whole life of the one serving process, which answers `count` requests."""
+    server.directory.chmod(0o777)  # the serving process, no longer root, writes there
     command = ["valgrind", "--tool=callgrind",
                f"--callgrind-out-file={server.directory}/callgrind.%p", "-q",
                *server.single_process_command()]
