@@ -1,7 +1,7 @@
 /*
  * The rules: loading a file, the `mayday` module, and the run over an event.
  * How events look in Lua is in rules_event.c, how they come back in
- * rules_collect.c, what bounds Lua in rules_sandbox.c.
+ * rules_collect.c, what bounds Lua in rules_sandbox.c and its neighbours.
  *
  * Runs in the agent's pipeline thread. Allocates one object per rules file;
  * a run allocates in the Lua state and in the event's arena only.
@@ -143,9 +143,11 @@ mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t erro
     if (!mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
                              sizeof(why))) {
         /* Lua knows files by their base name; who reads the message needs the whole. */
-        bool named = strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':';
-
-        snprintf(error, error_size, "%.*s%s", named ? (int) (name - file) : 0, file, why);
+        if (strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':') {
+            snprintf(error, error_size, "%.*s%s", (int) (name - file), file, why);
+        } else {
+            snprintf(error, error_size, "%s: %s", file, why);
+        }
         mayday_rules_free(rules);
         return NULL;
     }
@@ -238,8 +240,47 @@ run(lua_State *L)
     if (rules->before_send.kind != NULL && !run_hook(L, rules, &rules->before_send)) {
         return 0;
     }
+    rules->running = NULL;
     mayday_rules_collect(L, 1);
     return 0;
+}
+
+/* "rules.lua:12: …", as most errors begin. */
+static bool
+has_position(const char *error)
+{
+    const char *colon = strchr(error, ':');
+    size_t digits = colon == NULL ? 0 : strspn(colon + 1, "0123456789");
+
+    return digits > 0 && colon[1 + digits] == ':';
+}
+
+/*
+ * Says where to look for the cause of an error that has no position of its own:
+ * in the hook that ran, or, where the whole event was found unfit afterwards, in
+ * all of them.
+ */
+static void
+add_position(const mayday_rules_t *rules, mayday_rules_result_t *result)
+{
+    const mayday_hook_t *last = rules->running, *first = rules->running;
+    char error[sizeof(result->error)];
+
+    if (has_position(result->error)) {
+        return;
+    }
+    if (last == NULL) {
+        last = rules->before_send.kind != NULL ? &rules->before_send
+                                               : &rules->processors[rules->processor_count - 1];
+        first = rules->processor_count > 0 ? &rules->processors[0] : last;
+    }
+    memcpy(error, result->error, sizeof(error));
+    if (first == last) {
+        snprintf(result->error, sizeof(result->error), "%s: %.380s", last->where, error);
+    } else {
+        snprintf(result->error, sizeof(result->error), "%.60s to %.60s: %.380s", first->where,
+                 last->where, error);
+    }
 }
 
 void
@@ -256,6 +297,7 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
     if (!mayday_sandbox_call(&rules->sandbox, run, NULL, MAYDAY_RULES_EVENT_MS_MAX, result->error,
                              sizeof(result->error))) {
         result->verdict = MAYDAY_RULES_FAILED;
+        add_position(rules, result);
     }
     if (result->verdict != MAYDAY_RULES_KEEP && rules->running != NULL) {
         snprintf(result->hook, sizeof(result->hook), "%s", rules->running->kind);

@@ -1,7 +1,9 @@
 /*
  * What the files of the rules room share: rules.c (the API, the `mayday` module
- * and the run), rules_event.c (events as Lua tables), rules_collect.c (and back)
- * and rules_sandbox.c (everything that bounds Lua). Nobody else includes this.
+ * and the run), rules_event.c (events as Lua tables), rules_collect.c (and back);
+ * and of the sandbox rules_sandbox.c (time, memory and stack), rules_library.c (what
+ * a rule can reach) and rules_load.c (where its code comes from). Nobody else
+ * includes this.
  *
  * One lua_State per rules file, used by the pipeline thread only. Errors inside
  * it travel as Lua errors and end in mayday_sandbox_call.
@@ -21,6 +23,7 @@
 #define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
 #define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
 #define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
+#define MAYDAY_RULES_ORIGINALS 9
 #define MAYDAY_RULES_REASON_MAX 64                    /* characters */
 #define MAYDAY_RULES_DEPTH_MAX 32                     /* tables within tables, in an event    */
 #define MAYDAY_RULES_NODES_MAX 20000                  /* values in a part that a rule changed */
@@ -30,11 +33,14 @@ typedef struct {
     lua_State *lua;
     size_t memory_used, memory_max; /* bytes */
     uint64_t time_max_us;
-    uint64_t started_us; /* thread CPU time when the hook first fired in this call; 0: not yet */
-    bool expired;        /* sticks until the call is over                                */
-    int environment;     /* registry references                                          */
+    uint64_t started_us;     /* of this call, monotonic                    */
+    uint64_t started_cpu_us; /* the thread's, soon after; 0: not asked yet */
+    uintptr_t stack_start;   /* where the thread's stack was then          */
+    bool expired;            /* sticks until the call is over              */
+    int environment;         /* registry references                        */
     int modules;
-    uint32_t get_global, set_global; /* opcodes of LuaJIT's bytecode */
+    lua_CFunction originals[MAYDAY_RULES_ORIGINALS]; /* of rules_library.c */
+    uint32_t get_global, set_global;                 /* opcodes of LuaJIT's bytecode */
     char rules_dir[PATH_MAX];
     char lua_dir[PATH_MAX];
 } mayday_sandbox_t;
@@ -70,6 +76,12 @@ mayday_rules_of(lua_State *L)
     return context;
 }
 
+static inline mayday_sandbox_t *
+mayday_sandbox_of(lua_State *L)
+{
+    return &mayday_rules_of(L)->sandbox;
+}
+
 /* ---- rules_sandbox.c ---- */
 
 /* luaL_error, as a function that the compiler knows not to return. */
@@ -88,6 +100,28 @@ void mayday_sandbox_fini(mayday_sandbox_t *box);
 bool mayday_sandbox_call(mayday_sandbox_t *box, lua_CFunction function, void *context,
                          uint32_t time_ms_max, char *error, size_t error_size);
 
+/*
+ * To be called by C functions that may call back into Lua or take long: raises an
+ * error where the call is over its time or too deep in the thread's stack.
+ */
+void mayday_sandbox_guard(lua_State *L);
+
+/* ---- rules_library.c: called once per state, may raise Lua errors ---- */
+
+void mayday_sandbox_open_libraries(lua_State *L);
+void mayday_sandbox_make_environment(lua_State *L, mayday_sandbox_t *box);
+
+/*
+ * Marks the metatable on top as that of lazy tables: fill(table) is called, once
+ * for each use, before pairs and next look at such a table.
+ */
+void mayday_sandbox_lazy(lua_State *L, lua_CFunction fill);
+
+/* ---- rules_load.c ---- */
+
+/* Sets the opcodes that the check for undeclared globals knows. Raises Lua errors. */
+void mayday_sandbox_learn_opcodes(lua_State *L, mayday_sandbox_t *box);
+
 /* Makes a module that require(name) returns: takes the value on top. */
 void mayday_sandbox_provide(lua_State *L, const char *name);
 
@@ -97,11 +131,8 @@ void mayday_sandbox_provide(lua_State *L, const char *name);
  */
 void mayday_sandbox_load(lua_State *L, const char *path, const char *chunk);
 
-/*
- * Marks the metatable on top as that of lazy tables: fill(table) is called, once
- * for each use, before pairs and next look at such a table.
- */
-void mayday_sandbox_lazy(lua_State *L, lua_CFunction fill);
+/* require(name), as a function of Lua. */
+int mayday_sandbox_require(lua_State *L);
 
 /* ---- rules_event.c ---- */
 

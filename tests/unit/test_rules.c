@@ -1,159 +1,8 @@
 /*
- * The rules: loading, what a rule sees of an event and what comes back, the
- * contract of returning, and the bounds.
+ * The rules: loading, what a rule sees of an event and what comes back, and the
+ * contract of returning. For the bounds see test_rules_sandbox.c.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "core/agent/rules.h"
-
-#define MODULE "local mayday = require 'mayday'\n"
-#define RULE(body) MODULE "mayday.before_send(function(event, hint)\n" body "\nend)\n"
-#define CHANGE(body) RULE(body "\nreturn event")
-
-static const char sample[] =
-    "{\"event_id\":\"fc6d8c0c43fc4630ad850ee518f1b9d0\",\"level\":\"error\","
-    "\"transaction\":\"GET /a\","
-    "\"fingerprint\":[\"mayday\",\"x\"],"
-    "\"exception\":{\"values\":[{\"type\":\"UpstreamRefused\",\"value\":\"v\","
-    "\"mechanism\":{\"type\":\"auto.http.mayday\",\"handled\":false}}]},"
-    "\"request\":{\"method\":\"GET\",\"url\":\"http://shop/a\","
-    "\"headers\":[[\"Host\",\"shop\"],[\"Accept\",\"a\"],[\"User-Agent\",\"curl/8\"],"
-    "[\"accept\",\"b\"],[\"X-Last\",\"z\"]],"
-    "\"query_string\":[[\"q\",\"1\"],[\"Q\",\"2\"],[\"q\",\"3\"]]},"
-    "\"contexts\":{\"trace\":{\"trace_id\":\"0af7\",\"none\":null},\"empty\":{}},"
-    "\"tags\":{\"kind\":\"upstream_refused\",\"zone\":\"a\"},"
-    "\"breadcrumbs\":{\"values\":[]}}";
-
-typedef struct {
-    char dir[64];
-    char file[128];
-    char error[1024];
-    mayday_rules_t *rules;
-    mayday_rules_result_t result;
-    mayday_record_view_t view;
-    mayday_event_t event;
-} fixture_t;
-
-static int
-set_up(void **state)
-{
-    fixture_t *f = calloc(1, sizeof(*f));
-
-    snprintf(f->dir, sizeof(f->dir), "/tmp/mayday-rules-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->file, sizeof(f->file), "%s/rules.lua", f->dir);
-    mayday_event_memory_begin();
-    *state = f;
-    return 0;
-}
-
-static int
-tear_down(void **state)
-{
-    fixture_t *f = *state;
-    char command[128];
-
-    mayday_event_memory_end();
-    mayday_rules_free(f->rules);
-    snprintf(command, sizeof(command), "rm -r %s", f->dir);
-    assert_int_equal(system(command), 0);
-    free(f);
-    return 0;
-}
-
-static void
-write_bytes(fixture_t *f, const char *name, const void *bytes, size_t len)
-{
-    char path[256];
-    FILE *out;
-
-    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
-    out = fopen(path, "w");
-    assert_non_null(out);
-    assert_int_equal(fwrite(bytes, 1, len, out), len);
-    fclose(out);
-}
-
-static void
-load(fixture_t *f, const char *text)
-{
-    mayday_rules_free(f->rules);
-    write_bytes(f, "rules.lua", text, strlen(text));
-    f->rules = mayday_rules_new(f->file, "lua", f->error, sizeof(f->error));
-}
-
-/* An event whose parts are all there already, so that what is replaced can be seen. */
-static void
-make_event(fixture_t *f, const char *json)
-{
-    cJSON *all = cJSON_Parse(json);
-
-    assert_non_null(all);
-    mayday_event_init(&f->event, &f->view, NULL);
-    for (int part = 0; part < MAYDAY_PART_MAX; part++) {
-        f->event.parts[part] =
-            cJSON_GetObjectItemCaseSensitive(all, mayday_event_part_key((mayday_part_t) part));
-        f->event.built |= 1u << part;
-    }
-}
-
-static mayday_rules_verdict_t
-run(fixture_t *f, const char *text)
-{
-    load(f, text);
-    if (f->rules == NULL) {
-        fail_msg("load: %s", f->error);
-    }
-    make_event(f, sample);
-    mayday_rules_run(f->rules, &f->event, &f->result);
-    return f->result.verdict;
-}
-
-static void
-assert_part(fixture_t *f, mayday_part_t part, const char *json)
-{
-    cJSON *value = mayday_event_part(&f->event, part);
-
-    assert_string_equal(value == NULL ? "none" : cJSON_PrintUnformatted(value), json);
-}
-
-static void
-assert_text_in(const char *text, const char *wanted)
-{
-    if (strstr(text, wanted) == NULL) {
-        fail_msg("\"%s\" is not in \"%s\"", wanted, text);
-    }
-}
-
-static void
-assert_load_fails(fixture_t *f, const char *text, const char *wanted)
-{
-    load(f, text);
-    assert_null(f->rules);
-    assert_text_in(f->error, wanted);
-}
-
-static void
-assert_run_fails(fixture_t *f, const char *text, const char *wanted)
-{
-    assert_int_equal(run(f, text), MAYDAY_RULES_FAILED);
-    assert_text_in(f->result.error, wanted);
-}
-
-static void
-assert_keeps(fixture_t *f, const char *text)
-{
-    if (run(f, text) != MAYDAY_RULES_KEEP) {
-        fail_msg("verdict %d: %s %s", f->result.verdict, f->result.reason, f->result.error);
-    }
-}
+#include "tests/unit/rules_fixture.h"
 
 /* ---- loading ---- */
 
@@ -602,90 +451,6 @@ test_rules_run__text_becomes_valid_utf8(void **state)
         "c\xc3\xa4");
 }
 
-/* ---- bounds ---- */
-
-static void
-test_rules_run__endless_loop_ends(void **state)
-{
-    fixture_t *f = *state;
-    static const char *const loops[] = {
-        RULE("while true do end"),
-        RULE("while true do pcall(function() while true do end end) end"),
-        RULE("while true do coroutine.wrap(function() while true do end end)() end"),
-        RULE("while true do pcall(coroutine.wrap(function() while true do end end)) end"),
-        RULE("local function r() return xpcall(r, r) end\nwhile true do r() end"),
-        RULE("local t = setmetatable({}, {__index = function(t, k) return t[k .. 'x'] end})\n"
-             "while true do pcall(function() return t.a end) end"),
-        RULE("table.sort({1, 2, 3}, function() while true do end end)"),
-        RULE("repeat local ok = pcall(string.gsub, 'a', 'a', function() while true do end end)"
-             " until false"),
-    };
-
-    for (size_t i = 0; i < MAYDAY_COUNT(loops); i++) {
-        uint64_t start_us = mayday_clock_monotonic_us();
-
-        assert_run_fails(f, loops[i], "ran for more than 50 ms");
-        assert_true(mayday_clock_monotonic_us() - start_us < 5000000);
-    }
-}
-
-static void
-test_rules_run__next_event_after_a_timeout_is_fine(void **state)
-{
-    fixture_t *f = *state;
-
-    assert_run_fails(f,
-                     MODULE "local n = 0\n"
-                            "mayday.before_send(function(event)\n"
-                            "  n = n + 1\n"
-                            "  while n == 1 do end\n"
-                            "  for i = 1, 100000 do n = n + 1 end\n"
-                            "  return event\n"
-                            "end)",
-                     "ran for more than 50 ms");
-    for (int i = 0; i < 3; i++) {
-        make_event(f, sample);
-        mayday_rules_run(f->rules, &f->event, &f->result);
-        assert_string_equal(f->result.error, "");
-        assert_int_equal(f->result.verdict, MAYDAY_RULES_KEEP);
-    }
-}
-
-static void
-test_rules_run__memory_is_capped(void **state)
-{
-    fixture_t *f = *state;
-
-    assert_run_fails(f, RULE("local s = ('x'):rep(1e9)"), "needed more than 16 MiB");
-    assert_run_fails(f,
-                     MODULE "local kept = {}\n"
-                            "mayday.before_send(function(event)\n"
-                            "  for i = 1, 40 do kept[#kept + 1] = ('x'):rep(1e6) .. #kept end\n"
-                            "  return event\n"
-                            "end)",
-                     "needed more than 16 MiB");
-    assert_run_fails(f, RULE("local t = {}\nfor i = 1, 1e9 do t[i] = {} end"), "more than");
-}
-
-static void
-test_rules_run__collector_cannot_be_stopped(void **state)
-{
-    fixture_t *f = *state;
-
-    assert_keeps(f, CHANGE("assert(collectgarbage('count') > 10 and collectgarbage() > 10)"));
-    assert_run_fails(f, CHANGE("collectgarbage('stop')"), "invalid option");
-}
-
-static void
-test_rules_run__metatables_are_protected(void **state)
-{
-    fixture_t *f = *state;
-
-    assert_keeps(f, CHANGE("assert(not getmetatable(event) and not getmetatable(hint))\n"
-                           "assert(not getmetatable(event.request.headers))"));
-    assert_run_fails(f, CHANGE("setmetatable(event, {})"), "protected metatable");
-}
-
 /* ---- examples ---- */
 
 static void
@@ -783,8 +548,6 @@ test_docs_lua__every_example_works(void **state)
     free(text);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int
 main(void)
 {
@@ -817,11 +580,6 @@ main(void)
         TEST(test_rules_run__headers_keep_order_and_repeats),
         TEST(test_rules_run__what_cannot_be_sent_names_its_path),
         TEST(test_rules_run__text_becomes_valid_utf8),
-        TEST(test_rules_run__endless_loop_ends),
-        TEST(test_rules_run__next_event_after_a_timeout_is_fine),
-        TEST(test_rules_run__memory_is_capped),
-        TEST(test_rules_run__collector_cannot_be_stopped),
-        TEST(test_rules_run__metatables_are_protected),
         TEST(test_example_drop_bots),
         TEST(test_example_tenant_tag),
         TEST(test_example_group_checkout),

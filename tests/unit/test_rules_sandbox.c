@@ -1,0 +1,238 @@
+/*
+ * What bounds the rules: time, memory, stack, and what they can reach. For all
+ * else see test_rules.c.
+ */
+#include "tests/unit/rules_fixture.h"
+
+/* ---- bounds ---- */
+
+static void
+test_rules_run__endless_loop_ends(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const loops[] = {
+        RULE("while true do end"),
+        RULE("while true do pcall(function() while true do end end) end"),
+        RULE("while true do coroutine.wrap(function() while true do end end)() end"),
+        RULE("while true do pcall(coroutine.wrap(function() while true do end end)) end"),
+        RULE("local function r() return xpcall(r, r) end\nwhile true do r() end"),
+        RULE("local t = setmetatable({}, {__index = function(t, k) return t[k .. 'x'] end})\n"
+             "while true do pcall(function() return t.a end) end"),
+        RULE("table.sort({1, 2, 3}, function() while true do end end)"),
+        RULE("repeat local ok = pcall(string.gsub, 'a', 'a', function() while true do end end)"
+             " until false"),
+    };
+
+    for (size_t i = 0; i < MAYDAY_COUNT(loops); i++) {
+        uint64_t start_us = mayday_clock_monotonic_us();
+
+        assert_run_fails(f, loops[i], "ran for more than 50 ms");
+        assert_true(mayday_clock_monotonic_us() - start_us < 5000000);
+    }
+}
+
+static void
+test_rules_run__next_event_after_a_timeout_is_fine(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_run_fails(f,
+                     MODULE "local n = 0\n"
+                            "mayday.before_send(function(event)\n"
+                            "  n = n + 1\n"
+                            "  while n == 1 do end\n"
+                            "  for i = 1, 100000 do n = n + 1 end\n"
+                            "  return event\n"
+                            "end)",
+                     "ran for more than 50 ms");
+    for (int i = 0; i < 3; i++) {
+        make_event(f, sample);
+        mayday_rules_run(f->rules, &f->event, &f->result);
+        assert_string_equal(f->result.error, "");
+        assert_int_equal(f->result.verdict, MAYDAY_RULES_KEEP);
+    }
+}
+
+static void
+test_rules_run__memory_is_capped(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_run_fails(f, RULE("local s = ('x'):rep(1e9)"), "needed more than 16 MiB");
+    assert_run_fails(f,
+                     MODULE "local kept = {}\n"
+                            "mayday.before_send(function(event)\n"
+                            "  for i = 1, 40 do kept[#kept + 1] = ('x'):rep(1e6) .. #kept end\n"
+                            "  return event\n"
+                            "end)",
+                     "needed more than 16 MiB");
+    assert_run_fails(f, RULE("local t = {}\nfor i = 1, 1e9 do t[i] = {} end"), "more than");
+}
+
+static void
+test_rules_run__collector_cannot_be_stopped(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_keeps(f, CHANGE("assert(collectgarbage('count') > 10 and collectgarbage() > 10)"));
+    assert_run_fails(f, CHANGE("collectgarbage('stop')"), "invalid option");
+}
+
+static void
+test_rules_run__metatables_are_protected(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_keeps(f, CHANGE("assert(not getmetatable(event) and not getmetatable(hint))\n"
+                           "assert(not getmetatable(event.request.headers))"));
+    assert_run_fails(f, CHANGE("setmetatable(event, {})"), "protected metatable");
+}
+
+/* ---- ways out that were tried ---- */
+
+/* Functions of Lua's library that call back use the thread's stack, not Lua's. */
+static void
+test_rules_run__recursion_through_the_library_ends(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const bodies[] = {
+        "local function f() return (('a'):gsub('a', f)) end; f()",
+        "local t = setmetatable({}, {}); getmetatable(t).__index = function(t)\n"
+        "  return (('a'):gsub('a', function() return t.x end)) end; local x = t.a",
+        "local function f() table.sort({1, 2, 3}, f) end; f()",
+        "local t; t = setmetatable({}, {__tostring = function() return ('%s'):format(t) end})\n"
+        "tostring(t)",
+        "local function f() coroutine.wrap(f)() end; f()",
+        "local t = setmetatable({}, {__tostring = tostring}); tostring(t)",
+    };
+
+    for (size_t i = 0; i < MAYDAY_COUNT(bodies); i++) {
+        char text[512];
+
+        snprintf(text, sizeof(text), CHANGE("%s"), bodies[i]);
+        assert_run_fails(f, text, "functions call each other too deep");
+    }
+    assert_keeps(f, CHANGE("local t = setmetatable({}, {__call = pcall}); t()"));
+    assert_keeps(f, CHANGE("local function f() return coroutine.resume(coroutine.create(f)) end\n"
+                           "f()"));
+    assert_run_fails(f, CHANGE("local function f() return 1 + f() end; f()"),
+                     "rules.lua:2: stack overflow");
+}
+
+static void
+test_rules_run__library_cannot_be_kept_busy(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t start_us = mayday_clock_monotonic_us();
+
+    assert_run_fails(f, CHANGE("table.insert({}, -2147483648, 1)"), "position out of bounds");
+    assert_run_fails(f, CHANGE("table.insert({1}, 3, 1)"), "position out of bounds");
+    assert_run_fails(f, CHANGE("table.insert({}, 0/0, 1)"), "position out of bounds");
+    assert_run_fails(f, CHANGE("local t = {}; for i = 1, 20000 do t[i] = i end; table.sort(t)"),
+                     "rules.lua:3: sorting more than 10000");
+    assert_run_fails(f,
+                     CHANGE("local t = {}; for i = 1, 20000 do t[i] = i end\n"
+                            "table.sort(t, rawequal)"),
+                     "sorting more than 10000");
+    assert_run_fails(f, CHANGE("local s = ('a'):rep(2e6); s:find('b')"), "longer than 1 MiB");
+    assert_run_fails(f,
+                     CHANGE("local s = ('a'):rep(5e5)\n"
+                            "for i = 1, 1000 do s:gsub('a', string.upper) end"),
+                     "rules.lua:4: ran for more than 50 ms");
+    assert_run_fails(f, CHANGE("for i = 1, 1000 do local s = ('a'):rep(8e6) end"),
+                     "ran for more than 50 ms");
+    assert_true(mayday_clock_monotonic_us() - start_us < 10000000);
+}
+
+static void
+test_rules_run__replaced_functions_are_as_before(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_keeps(f, CHANGE("assert(tostring(nil) == 'nil' and tostring(1.5) == '1.5')\n"
+                           "assert(tostring(true) == 'true' and tostring('x') == 'x')\n"
+                           "assert(tostring({}):find('^table: '))\n"
+                           "assert(tostring(setmetatable({}, {__tostring = function()\n"
+                           "  return 'me' end})) == 'me')"));
+    assert_keeps(f, CHANGE("local a, b, c, d = pcall(function(...) return ... end, 1, nil, 3)\n"
+                           "assert(a == true and b == 1 and c == nil and d == 3)\n"
+                           "a, b = pcall(error, 'x', 0); assert(a == false and b == 'x')\n"
+                           "a, b = xpcall(function(x) error(x, 0) end,\n"
+                           "  function(e) return e .. '!' end, 'q')\n"
+                           "assert(a == false and b == 'q!')\n"
+                           "a, b, c = xpcall(function() return 1, 2 end, error)\n"
+                           "assert(a == true and b == 1 and c == 2)"));
+    assert_keeps(f, CHANGE("local t = {'b'}; table.insert(t, 'd'); table.insert(t, 1, 'a')\n"
+                           "table.insert(t, 3, 'c'); assert(table.concat(t) == 'abcd')\n"
+                           "table.sort(t, function(a, b) return a > b end); assert(t[1] == 'd')\n"
+                           "table.sort(t); assert(t[1] == 'a')\n"
+                           "for k, v in ('a=1, b=2'):gmatch('(%w+)=(%w+)') do t[k] = v end\n"
+                           "assert(t.a == '1' and t.b == '2')"));
+    assert_keeps(f, CHANGE("local sum = 0\n"
+                           "local each = coroutine.wrap(function()\n"
+                           "  for i = 1, 10 do coroutine.yield(i) end end)\n"
+                           "for x in each do sum = sum + x end; assert(sum == 55)\n"
+                           "local co = coroutine.create(function(a)\n"
+                           "  error('x' .. coroutine.yield(a + 1), 0) end)\n"
+                           "local ok, v = coroutine.resume(co, 1); assert(ok and v == 2)\n"
+                           "ok, v = coroutine.resume(co, 5); assert(not ok and v == 'x5')"));
+    assert_run_fails(f, CHANGE("('x'):rep({})"),
+                     "rules.lua:3: bad argument #1 to 'rep' (number expected, got table)");
+}
+
+static void
+test_rules_run__errors_without_a_position_get_one(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_run_fails(f,
+                     CHANGE("error(setmetatable({}, {__tostring = function()\n"
+                            "while true do end end}))"),
+                     "rules.lua:2: an error of type table was raised");
+    assert_run_fails(f, RULE("error('plain', 0)"), "rules.lua:2: plain");
+    assert_string_equal(f->result.where, "rules.lua:2");
+    assert_run_fails(f, CHANGE("event.extra = {n = -1/0}"),
+                     "rules.lua:2: event.extra.n: the number is not finite");
+    assert_run_fails(f,
+                     MODULE "mayday.add_event_processor(function(event)\n"
+                            "  event.extra = {n = 0/0}\n"
+                            "  return event\n"
+                            "end)\n"
+                            "mayday.before_send(function(event) return event end)",
+                     "rules.lua:2 to rules.lua:6: event.extra.n: the number is not finite");
+    assert_string_equal(f->result.hook, "");
+}
+
+static void
+test_rules_new__load_errors_name_the_file(void **state)
+{
+    fixture_t *f = *state;
+    static const char broken[] = "error('always the same', 0)";
+    char wanted[160];
+
+    snprintf(wanted, sizeof(wanted), "%s: needed more than 16 MiB", f->file);
+    assert_load_fails(f, "local s = ('x'):rep(1e9)", wanted);
+    write_bytes(f, "broken.lua", broken, sizeof(broken) - 1);
+    snprintf(wanted, sizeof(wanted), "%s: always the same", f->file);
+    assert_load_fails(f, "pcall(require, 'broken'); require 'broken'", wanted);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_rules_run__endless_loop_ends),
+        TEST(test_rules_run__next_event_after_a_timeout_is_fine),
+        TEST(test_rules_run__memory_is_capped),
+        TEST(test_rules_run__collector_cannot_be_stopped),
+        TEST(test_rules_run__metatables_are_protected),
+        TEST(test_rules_run__recursion_through_the_library_ends),
+        TEST(test_rules_run__library_cannot_be_kept_busy),
+        TEST(test_rules_run__replaced_functions_are_as_before),
+        TEST(test_rules_run__errors_without_a_position_get_one),
+        TEST(test_rules_new__load_errors_name_the_file),
+    };
+
+    mayday_event_setup();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
