@@ -33,9 +33,6 @@ cache_place(mayday_pipeline_t *p)
             place = &p->cache[i];
         }
     }
-    if (p->retired_count == MAYDAY_COUNT(p->retired)) {
-        return NULL;
-    }
     p->retired[p->retired_count++] = place->settings;
     place->settings = NULL;
     return place;
@@ -67,13 +64,12 @@ mayday_pipeline_settings(mayday_pipeline_t *p, const uint8_t hash[MAYDAY_HASH_BY
 
         mayday_buf_init(&error, storage, sizeof(storage));
         settings = mayday_instance_settings(p->run_dir, hash, &error);
-        place = settings == NULL ? NULL : cache_place(p);
-        if (place != NULL) {
+        if (settings != NULL) {
+            place = cache_place(p);
             place->settings = settings;
             place->used = p->uses;
             return settings;
         }
-        mayday_settings_free(settings);
         mayday_log(MAYDAY_LOG_WARN, "MD0135",
                    "settings of a record are gone, it is read with "
                    "those that hold now: %s",
@@ -211,15 +207,17 @@ set_store_error(mayday_pipeline_t *p, const char *error)
 static bool
 sleep_before_retry(mayday_pipeline_t *p, uint32_t delay_ms)
 {
+    uint64_t until_us = mayday_clock_monotonic_us() + delay_ms * UINT64_C(1000);
     struct timespec until;
     bool go_on, was_stopping;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long) (delay_ms % 1000) * 1000000;
-    until.tv_sec += delay_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&p->lock);
     was_stopping = p->stopping;
+    if (was_stopping && p->stop_by_us < until_us) {
+        until_us = p->stop_by_us;
+    }
+    until.tv_sec = (time_t) (until_us / 1000000);
+    until.tv_nsec = (long) (until_us % 1000000) * 1000;
     while (p->stopping == was_stopping &&
            pthread_cond_timedwait(&p->changed, &p->lock, &until) == 0) {
     }
@@ -298,6 +296,13 @@ trim(mayday_pipeline_t *p, uint64_t now_us)
 
 /* ---- the thread ---- */
 
+/* A record may retire settings that earlier ones of the batch refer to. */
+static bool
+batch_is_full(const mayday_pipeline_t *p)
+{
+    return mayday_batch_is_full(p->batch) || p->retired_count == MAYDAY_COUNT(p->retired);
+}
+
 /* Fills the batch. True: the lanes have no more for it. */
 static bool
 fill_batch(mayday_pipeline_t *p)
@@ -305,7 +310,7 @@ fill_batch(mayday_pipeline_t *p)
     mayday_lane_record_t record;
     uint64_t until_us = 0;
 
-    for (unsigned i = 0; !mayday_batch_is_full(p->batch); i++) {
+    for (unsigned i = 0; !batch_is_full(p); i++) {
         if (i % BATCH_CLOCK_EVERY == 0) {
             uint64_t now_us = mayday_clock_monotonic_us();
 
@@ -430,6 +435,7 @@ mayday_pipeline_new(const char *run_dir, const char *store_path, const char *lua
                     mayday_buf_t *error)
 {
     char problem[512];
+    pthread_condattr_t monotonic;
     mayday_pipeline_t *p = calloc(1, sizeof(*p));
 
     if (p == NULL || apr_pool_create(&p->pool, NULL) != APR_SUCCESS) {
@@ -439,7 +445,11 @@ mayday_pipeline_new(const char *run_dir, const char *store_path, const char *lua
     }
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->numbers_lock, NULL);
-    pthread_cond_init(&p->changed, NULL);
+    /* the clock may be set back, and nobody waits an hour then */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     p->run_dir = run_dir;
     p->lua_dir = lua_dir;
     p->batch = mayday_batch_new();

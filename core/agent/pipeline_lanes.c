@@ -22,6 +22,7 @@ _Static_assert((MAYDAY_SLOT_COUNT_MAX | LOSSES_MARK) < MAYDAY_LANE_SEGMENT_SLOT,
 typedef struct {
     mayday_lane_info_t lanes[LANES_AT_ONCE];
     size_t count;
+    size_t skip; /* those with losses that were looked at before */
 } found_t;
 
 static mayday_lane_key_t
@@ -59,8 +60,13 @@ visit(void *ctx, const mayday_lane_info_t *info)
 {
     found_t *found = ctx;
 
-    if (found->count < LANES_AT_ONCE && (info->counters[MAYDAY_COUNTER_DROPPED_LANE_FULL] > 0 ||
-                                         info->counters[MAYDAY_COUNTER_DROPPED_INTERNAL] > 0)) {
+    if (info->counters[MAYDAY_COUNTER_DROPPED_LANE_FULL] == 0 &&
+        info->counters[MAYDAY_COUNTER_DROPPED_INTERNAL] == 0) {
+        return;
+    }
+    if (found->skip > 0) {
+        found->skip--;
+    } else if (found->count < LANES_AT_ONCE) {
         found->lanes[found->count++] = *info;
     }
 }
@@ -218,16 +224,14 @@ fold_dead(mayday_pipeline_t *p)
 }
 
 static mayday_rc_t
-report_living(mayday_pipeline_t *p)
+report_found(mayday_pipeline_t *p, const found_t *found)
 {
-    found_t found = {.count = 0};
-    uint64_t full, internal, no_slot, lost;
+    uint64_t full, internal;
     bool any = false;
     mayday_rc_t rc;
 
-    mayday_lanes_visit(p->lanes, visit, &found, &no_slot, &lost);
-    for (size_t i = 0; i < found.count && !any; i++) {
-        new_losses(p->store, &found.lanes[i], &full, &internal);
+    for (size_t i = 0; i < found->count && !any; i++) {
+        new_losses(p->store, &found->lanes[i], &full, &internal);
         any = full > 0 || internal > 0;
     }
     if (!any) {
@@ -237,8 +241,8 @@ report_living(mayday_pipeline_t *p)
     if (rc != MAYDAY_OK) {
         return rc;
     }
-    for (size_t i = 0; i < found.count && rc == MAYDAY_OK; i++) {
-        rc = put_down_losses(p, &found.lanes[i]);
+    for (size_t i = 0; i < found->count && rc == MAYDAY_OK; i++) {
+        rc = put_down_losses(p, &found->lanes[i]);
     }
     if (rc == MAYDAY_OK) {
         rc = mayday_store_commit(p->store);
@@ -246,6 +250,24 @@ report_living(mayday_pipeline_t *p)
     if (rc != MAYDAY_OK) {
         mayday_store_rollback(p->store);
     }
+    return rc;
+}
+
+static mayday_rc_t
+report_living(mayday_pipeline_t *p)
+{
+    uint64_t no_slot, lost;
+    size_t reported = 0;
+    found_t found;
+    mayday_rc_t rc;
+
+    do {
+        found.count = 0;
+        found.skip = reported;
+        mayday_lanes_visit(p->lanes, visit, &found, &no_slot, &lost);
+        rc = report_found(p, &found);
+        reported += found.count;
+    } while (rc == MAYDAY_OK && found.count == LANES_AT_ONCE);
     return rc;
 }
 

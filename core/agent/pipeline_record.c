@@ -171,6 +171,20 @@ handle(mayday_pipeline_t *p, job_t *job)
     }
 }
 
+/*
+ * Under other settings than its own a record's destination is just a number: what
+ * may be somebody else's list of DSNs gets nothing.
+ */
+static uint64_t
+destination_of(const job_t *job, const mayday_lane_record_t *record)
+{
+    bool are_its_own = memcmp(job->settings->hash, record->settings, MAYDAY_HASH_BYTES) == 0;
+
+    return are_its_own || job->settings->destination_count <= 2
+               ? mayday_view_u64(job->view, DESTINATION)
+               : 0;
+}
+
 void
 mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
 {
@@ -178,7 +192,7 @@ mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
 
     job.view = &record->view;
     job.settings = mayday_pipeline_settings(p, record->settings);
-    job.destination = mayday_view_u64(job.view, DESTINATION);
+    job.destination = destination_of(&job, record);
     job.kind = (mayday_kind_t) mayday_view_u64(job.view, KIND);
     mayday_batch_position(p->batch, record);
     if (record->lost > 0) {

@@ -18,6 +18,7 @@
 typedef struct {
     uint64_t captured, filtered, suppressed, dropped, observed, rule_errors, requests, ignored;
     size_t events;
+    unsigned undelivered;              /* rows of the queue */
     char last_title[512], last_id[33]; /* of the newest event */
 } seen_t;
 
@@ -123,6 +124,7 @@ visit_row(void *ctx, const mayday_store_row_t *row)
 {
     seen_t *seen = ctx;
 
+    seen->undelivered += row->undelivered;
     if (seen->events++ == 0) {
         snprintf(seen->last_title, sizeof(seen->last_title), "%s", row->title);
         snprintf(seen->last_id, sizeof(seen->last_id), "%s", row->event_id);
@@ -374,6 +376,47 @@ test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force(void **state
     assert_int_equal(seen.events, 0);
 }
 
+/* Writes under settings that are gone when the agent reads, with `count` destinations. */
+static void
+lose_settings(fixture_t *f, uint32_t count, seen_t *seen)
+{
+    char path[400], hex[2 * MAYDAY_HASH_BYTES + 1];
+
+    if (count > 2) {
+        f->destinations[1].next = &f->destinations[2];
+        f->destinations[2].index = 2;
+        f->destinations[2].dsn_count = 1;
+        f->destinations[2].dsns[0] = MAYDAY_SLICE("http://key@127.0.0.1:9/43");
+    }
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 1, 0, "/a"));
+    mayday_hex(hex, f->supervisor.settings, MAYDAY_HASH_BYTES);
+    snprintf(path, sizeof(path), "%s/" MAYDAY_SETTINGS_PREFIX "%s", f->supervisor.run_dir, hex);
+    assert_int_equal(unlink(path), 0);
+    f->instance.server_name = MAYDAY_SLICE("another");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    look_for(f, seen, 1, 1);
+    assert_int_equal(seen->events, 1);
+}
+
+static void
+test_pipeline__without_its_settings_an_event_goes_to_the_only_receiver(void **state)
+{
+    seen_t seen;
+
+    lose_settings(*state, 2, &seen);
+    assert_int_equal(seen.undelivered, 1);
+}
+
+static void
+test_pipeline__without_its_settings_an_event_goes_to_no_other_receiver(void **state)
+{
+    seen_t seen;
+
+    lose_settings(*state, 3, &seen);
+    assert_int_equal(seen.undelivered, 0);
+}
+
 static void
 kill_agent(fixture_t *f)
 {
@@ -464,6 +507,12 @@ main(int argc, char **argv)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_pipeline__without_its_settings_an_event_goes_to_the_only_receiver, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            test_pipeline__without_its_settings_an_event_goes_to_no_other_receiver, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(
             test_pipeline__counts_are_exact_though_the_agent_is_killed_again_and_again, setup,
             teardown),
