@@ -304,6 +304,15 @@ back_off_ms(const mayday_supervisor_t *s)
     return delay > BACK_OFF_MS_MAX ? BACK_OFF_MS_MAX : delay;
 }
 
+/* An orphan starts no more agents: each would see that the server has gone, and end. */
+static bool
+has_master(const mayday_supervisor_t *s)
+{
+    struct pollfd life = {s->life_fd[0], POLLIN, 0};
+
+    return poll(&life, 1, 0) <= 0 || (life.revents & POLLHUP) == 0;
+}
+
 void
 mayday_supervise(mayday_supervisor_t *s, mayday_say_pt to, void *ctx)
 {
@@ -311,7 +320,7 @@ mayday_supervise(mayday_supervisor_t *s, mayday_say_pt to, void *ctx)
     uint32_t delay_ms;
     int exit_code;
 
-    if (!s->agent_on || s->life_fd[0] < 0) {
+    if (!s->agent_on || s->life_fd[0] < 0 || !has_master(s)) {
         return;
     }
     if (mayday_agent_is_alive(s)) {

@@ -92,8 +92,8 @@ add_instance_name(mayday_buf_t *path, mayday_slice_t state_dir)
     }
     for (size_t i = last; i < state_dir.len && i < last + 64; i++) {
         char c = state_dir.data[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     c == '-';
+        bool plain =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 
         if (!plain) {
             c = '_';
@@ -226,6 +226,29 @@ open_directories(prepare_t *p)
     return MAYDAY_OK;
 }
 
+/* Not written where it is there already: a full disk must not stop a restart. */
+static bool
+put_identity(int fd, mayday_slice_t identity)
+{
+    char storage[MAYDAY_FILE_SIZE_MAX];
+    ssize_t len = pread(fd, storage, sizeof(storage), 0);
+
+    if (len >= 0 && mayday_slice_eq(mayday_slice(storage, (size_t) len), identity)) {
+        return true;
+    }
+    return ftruncate(fd, 0) == 0 &&
+           pwrite(fd, identity.data, identity.len, 0) == (ssize_t) identity.len;
+}
+
+/* The agent's user may have put there a second name of a file that is not his to write. */
+static bool
+is_own_file(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+}
+
 /*
  * The lock file says who uses the directory. It is held shared, so that the two
  * masters of a binary upgrade, being the same instance, get along.
@@ -247,11 +270,10 @@ lock_instance(prepare_t *p)
                    s->state_dir, strerror(errno));
         return MAYDAY_ERROR;
     }
-    for (int try = 0; try < 20; try++) {
+    errno = EINVAL;
+    for (int try = 0; try < 20 && is_own_file(fd); try++) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            if (ftruncate(fd, 0) != 0 ||
-                pwrite(fd, identity.data, identity.len, 0) != (ssize_t) identity.len ||
-                flock(fd, LOCK_SH) != 0) {
+            if (!put_identity(fd, identity) || flock(fd, LOCK_SH) != 0) {
                 break;
             }
             s->instance_fd = fd;
@@ -275,8 +297,9 @@ lock_instance(prepare_t *p)
         /* somebody else is just writing it */
         nanosleep(&pause, NULL);
     }
-    mayday_say(p->say, p->ctx, 3, "MD0083 capture stays off: cannot lock %s/" FILE_INSTANCE_LOCK,
-               s->state_dir);
+    mayday_say(p->say, p->ctx, 3,
+               "MD0083 capture stays off: cannot lock %s/" FILE_INSTANCE_LOCK ": %s", s->state_dir,
+               strerror(errno));
     close(fd);
     return MAYDAY_ERROR;
 }

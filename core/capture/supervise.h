@@ -7,6 +7,7 @@
  *     hash.key            16 random bytes, made once by the master, for hash:
  *     instance.lock       flock, shared by the processes of one server instance;
  *                         its text is the instance's identity
+ *     agent.lock          fcntl write lock of the agent that has the store
  *   RUN (/run/mayday/INSTANCE for root; else $XDG_RUNTIME_DIR/mayday/INSTANCE;
  *        where these are not on tmpfs /dev/shm/mayday-UID/INSTANCE; 0711, the
  *        agent's user, the group of mayday_socket)
@@ -109,7 +110,7 @@ void mayday_instance_after_fork(mayday_supervisor_t *s, bool starter);
 
 /*
  * In the starter, every 300 ms (or when its child died): starts the agent if
- * none lives. Says what went wrong with the last start, once.
+ * none lives and the master does. Says what went wrong with the last start, once.
  */
 void mayday_supervise(mayday_supervisor_t *s, mayday_say_pt say, void *ctx);
 

@@ -271,6 +271,29 @@ test_prepare__refuses_a_second_instance_but_not_its_own_twin(void **state)
 }
 
 static void
+test_prepare__does_not_write_through_a_lock_that_is_another_file(void **state)
+{
+    fixture_t *f = *state;
+    char lock[256], line[32] = "";
+    FILE *file;
+
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    mayday_instance_close(&f->supervisor);
+    snprintf(lock, sizeof(lock), "%s/instance.lock", f->state);
+    assert_int_equal(unlink(lock), 0);
+    file = fopen(in_root(f, "precious"), "w");
+    fputs("precious", file);
+    fclose(file);
+    assert_int_equal(link(in_root(f, "precious"), lock), 0);
+    assert_int_equal(fixture_prepare(f), MAYDAY_ERROR);
+    assert_true(was_said(f, "MD0083"));
+    file = fopen(in_root(f, "precious"), "r");
+    assert_non_null(fgets(line, sizeof(line), file));
+    fclose(file);
+    assert_string_equal(line, "precious");
+}
+
+static void
 test_prepare__keeps_what_fits_at_a_reload(void **state)
 {
     fixture_t *f = *state;
@@ -468,6 +491,19 @@ test_supervise__does_nothing_where_the_agent_is_off(void **state)
 }
 
 static void
+test_supervise__starts_none_for_a_master_that_has_gone(void **state)
+{
+    fixture_t *f = *state;
+
+    set_agent(f, "exec sleep 30 <&3");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    mayday_instance_after_fork(&f->supervisor, true); /* this process had the only end */
+    mayday_supervise(&f->supervisor, fixture_say, f);
+    assert_int_equal(f->supervisor.child, 0);
+    assert_string_equal(f->said, "");
+}
+
+static void
 test_supervise__leaves_root(void **state)
 {
     fixture_t *f = *state;
@@ -565,6 +601,7 @@ main(void)
         TEST(test_prepare__takes_an_empty_directory),
         TEST(test_prepare__fails_without_harm_where_it_may_not_write),
         TEST(test_prepare__refuses_a_second_instance_but_not_its_own_twin),
+        TEST(test_prepare__does_not_write_through_a_lock_that_is_another_file),
         TEST(test_prepare__keeps_what_fits_at_a_reload),
         TEST(test_prepare__makes_anew_what_no_longer_fits),
         TEST(test_prepare__does_not_leak_descriptors),
@@ -574,6 +611,7 @@ main(void)
         TEST(test_supervise__gives_up_until_the_configuration_is_read_again),
         TEST(test_supervise__says_that_the_program_is_missing),
         TEST(test_supervise__does_nothing_where_the_agent_is_off),
+        TEST(test_supervise__starts_none_for_a_master_that_has_gone),
         TEST(test_supervise__leaves_root),
         TEST(test_life_pipe__ends_with_the_master_whatever_children_hold),
         TEST(test_close__waits_for_the_agent_no_longer_than_told),
