@@ -40,6 +40,7 @@ typedef struct {
     mayday_current_t current;
     mayday_api_t *api;
     uint64_t api_retry_us; /* monotonic; 0: none is due */
+    bool api_failure_told; /* with these settings */
 } agent_t;
 
 /* ---- options ---- */
@@ -243,8 +244,11 @@ open_api(agent_t *a)
     a->api_retry_us = 0;
     a->api = mayday_api_new(&a->shared, a->shared.settings, &error);
     if (a->api == NULL) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0104", "the mayday command cannot reach the agent: %s",
-                   storage);
+        if (!a->api_failure_told) {
+            mayday_log(MAYDAY_LOG_ERROR, "MD0104", "the mayday command cannot reach the agent: %s",
+                       storage);
+        }
+        a->api_failure_told = true;
         a->api_retry_us = mayday_clock_monotonic_us() + API_RETRY_US;
     }
 }
@@ -268,6 +272,11 @@ start(agent_t *a)
                    s->settings->directory);
     if (s->settings->directory[0] != '/' || (size_t) len >= sizeof(s->store_path)) {
         return cannot_start(a, MAYDAY_AGENT_EXIT_CANNOT_START, "the directory's path is too long");
+    }
+    if (mayday_instance_lock(s->settings->directory) == MAYDAY_BUSY) {
+        mayday_buf_addf(&error, "another agent uses %s; give each server its own mayday_directory",
+                        s->settings->directory);
+        return cannot_start(a, EXIT_AGAIN, storage);
     }
     find_lua_dir(a);
     mayday_event_setup();
@@ -310,6 +319,10 @@ reload(agent_t *a)
     if (settings == NULL) {
         mayday_log(MAYDAY_LOG_ERROR, "MD0106", "the configuration's change is not taken over: %s",
                    storage);
+        if (rc != MAYDAY_ERROR && rc != MAYDAY_NOT_FOUND) {
+            /* this file will not get better: wait for the next one */
+            a->current = current;
+        }
         return;
     }
     a->current = current;
@@ -323,6 +336,7 @@ reload(agent_t *a)
     mayday_delivery_configure(s->delivery, settings);
     if (a->api == NULL || !mayday_api_fits(a->api, settings)) {
         mayday_api_free(a->api);
+        a->api_failure_told = false;
         open_api(a);
     }
     mayday_instance_settings_trim(s->run_dir, current.settings);

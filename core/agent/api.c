@@ -26,6 +26,8 @@ struct mayday_api {
     char path[sizeof(((struct sockaddr_un *) 0)->sun_path)];
     char group[64];
     unsigned mode;
+    dev_t device; /* of the socket's file */
+    ino_t inode;
 };
 
 /* ---- requests ---- */
@@ -150,16 +152,33 @@ set_access(const mayday_api_t *api, const char *path)
     }
 }
 
+/* The socket of a dead agent may be replaced, nothing else. */
+static bool
+is_free(const char *path, mayday_buf_t *error)
+{
+    struct stat st;
+
+    if (lstat(path, &st) != 0 || S_ISSOCK(st.st_mode)) {
+        return true;
+    }
+    mayday_buf_addf(error, "%s is there and is no socket", path);
+    return false;
+}
+
 /* A listening socket that appears under its name with the right access. */
 static int
-listen_at(const mayday_api_t *api, mayday_buf_t *error)
+listen_at(mayday_api_t *api, mayday_buf_t *error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
     int fd, len;
 
     len = snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", api->path);
     if (len < 0 || (size_t) len >= sizeof(address.sun_path)) {
         mayday_buf_addf(error, "the path of the socket %s is too long", api->path);
+        return -1;
+    }
+    if (!is_free(api->path, error) || !is_free(address.sun_path, error)) {
         return -1;
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -175,13 +194,27 @@ listen_at(const mayday_api_t *api, mayday_buf_t *error)
         return -1;
     }
     set_access(api, address.sun_path);
-    if (chmod(address.sun_path, api->mode) != 0 || rename(address.sun_path, api->path) != 0) {
+    if (chmod(address.sun_path, api->mode) != 0 || lstat(address.sun_path, &st) != 0 ||
+        rename(address.sun_path, api->path) != 0) {
         mayday_buf_addf(error, "cannot make the socket %s: %s", api->path, strerror(errno));
         unlink(address.sun_path);
         close(fd);
         return -1;
     }
+    api->device = st.st_dev;
+    api->inode = st.st_ino;
     return fd;
+}
+
+/* Whatever has taken the name meanwhile stays. */
+static void
+remove_socket(const mayday_api_t *api)
+{
+    struct stat st;
+
+    if (lstat(api->path, &st) == 0 && st.st_dev == api->device && st.st_ino == api->inode) {
+        unlink(api->path);
+    }
 }
 
 static bool
@@ -225,7 +258,7 @@ mayday_api_new(mayday_agent_t *agent, const mayday_settings_t *settings, mayday_
             free_upload, NULL, MHD_OPTION_END);
         if (api->daemon == NULL) {
             mayday_buf_adds(error, "the HTTP server does not start");
-            unlink(api->path);
+            remove_socket(api);
             close(fd);
         }
     }
@@ -241,7 +274,7 @@ mayday_api_free(mayday_api_t *api)
 {
     if (api != NULL) {
         MHD_stop_daemon(api->daemon);
-        unlink(api->path);
+        remove_socket(api);
         free(api);
     }
 }

@@ -14,8 +14,8 @@
 typedef struct mayday_api mayday_api_t;
 
 /*
- * Listens on the settings' socket, replacing what a dead agent left there. NULL:
- * error says why.
+ * Listens on the settings' socket, replacing the one that a dead agent left there,
+ * but nothing else. NULL: error says why.
  */
 mayday_api_t *mayday_api_new(mayday_agent_t *agent, const mayday_settings_t *settings,
                              mayday_buf_t *error);

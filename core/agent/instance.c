@@ -231,13 +231,13 @@ mayday_instance_settings_trim(const char *run_dir, const uint8_t keep[MAYDAY_HAS
 }
 
 mayday_rc_t
-mayday_instance_lock(const char *run_dir)
+mayday_instance_lock(const char *directory)
 {
     char path[512], text[32];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int fd, len;
 
-    if (!run_path(path, sizeof(path), run_dir, MAYDAY_FILE_AGENT_LOCK)) {
+    if (!run_path(path, sizeof(path), directory, MAYDAY_FILE_AGENT_LOCK)) {
         errno = ENAMETOOLONG;
         return MAYDAY_ERROR;
     }

@@ -36,10 +36,11 @@ mayday_settings_t *mayday_instance_settings(const char *run_dir,
 void mayday_instance_settings_trim(const char *run_dir, const uint8_t keep[MAYDAY_HASH_BYTES]);
 
 /*
- * Takes RUN/agent.lock until the process ends. MAYDAY_BUSY: an agent lives.
- * MAYDAY_ERROR: errno says why. Nothing else may open that file.
+ * Takes agent.lock in the run or the state directory until the process ends.
+ * MAYDAY_BUSY: another agent has it. MAYDAY_ERROR: errno says why. Nothing else
+ * may open that file.
  */
-MAYDAY_MUST_CHECK mayday_rc_t mayday_instance_lock(const char *run_dir);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_instance_lock(const char *directory);
 
 /* Tells the starter why this agent ends: "CODE TEXT"; code 0: nothing is wrong. */
 void mayday_instance_status(const char *run_dir, int code, const char *text);

@@ -19,6 +19,7 @@
 #define LINE_SIZE 2048
 #define IDS_MAX 128
 #define SECOND_US UINT64_C(1000000)
+#define PATIENCE_US UINT64_C(10000000)
 
 typedef struct {
     char id[8];
@@ -33,6 +34,8 @@ static struct {
     int fd;
     bool debug;
     bool httpd_style;
+    bool begun;
+    uint64_t patient_until_us; /* as long nobody is told that the file is lost */
     slot_t slots[IDS_MAX];
 } logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
 
@@ -52,20 +55,6 @@ replace_fd(int fd)
         close(logger.fd);
     }
     logger.fd = fd;
-}
-
-void
-mayday_log_init(const char *path, bool httpd_style, bool debug)
-{
-    int fd;
-
-    pthread_mutex_lock(&logger.lock);
-    snprintf(logger.path, sizeof(logger.path), "%s", path);
-    logger.httpd_style = httpd_style;
-    logger.debug = debug;
-    fd = open_log(logger.path);
-    replace_fd(fd < 0 ? STDERR_FILENO : fd);
-    pthread_mutex_unlock(&logger.lock);
 }
 
 /*
@@ -93,6 +82,26 @@ was_rotated(void)
            strncmp(target, logger.path, strlen(logger.path)) == 0;
 }
 
+void
+mayday_log_init(const char *path, bool httpd_style, bool debug)
+{
+    int fd;
+
+    pthread_mutex_lock(&logger.lock);
+    snprintf(logger.path, sizeof(logger.path), "%s", path);
+    logger.httpd_style = httpd_style;
+    logger.debug = debug;
+    fd = open_log(logger.path);
+    replace_fd(fd < 0 ? STDERR_FILENO : fd);
+    logger.patient_until_us = 0;
+    if (!logger.begun && was_rotated()) {
+        /* the server was not told yet, so the next agent would begin the same way */
+        logger.patient_until_us = mayday_clock_monotonic_us() + PATIENCE_US;
+    }
+    logger.begun = true;
+    pthread_mutex_unlock(&logger.lock);
+}
+
 bool
 mayday_log_tick(void)
 {
@@ -106,7 +115,7 @@ mayday_log_tick(void)
             replace_fd(fd);
         } else {
             /* the server makes it when it is told to reopen its logs */
-            lost = errno == EACCES;
+            lost = errno == EACCES && mayday_clock_monotonic_us() >= logger.patient_until_us;
         }
     }
     pthread_mutex_unlock(&logger.lock);

@@ -27,6 +27,7 @@ void mayday_log_init(const char *path, bool httpd_style, bool debug);
 /*
  * Every tick: follows a rotation of the file. True: the file was rotated away and
  * the new one is not ours to open; only a new agent, started by the server, gets it.
+ * Who began with a file that was rotated says so after some seconds only.
  */
 bool mayday_log_tick(void);
 

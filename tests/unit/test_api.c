@@ -5,6 +5,7 @@
 #include "tests/unit/instance_fixture.h"
 
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -249,6 +250,36 @@ test_api__moves_when_the_configuration_says_so(void **state)
     assert_int_equal(connect_agent(f), -1);
 }
 
+static void
+test_api__replaces_nothing_but_a_socket(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t until = mayday_clock_monotonic_us() + DEADLINE_US;
+    static char file[200];
+    struct stat st;
+    int fd;
+
+    snprintf(file, sizeof(file), "%s/file", f->root);
+    close(open(file, O_CREAT | O_WRONLY, 0640));
+    f->instance.socket_path = mayday_slice_str(file);
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    while ((fd = connect_agent(f)) >= 0 && mayday_clock_monotonic_us() < until) {
+        close(fd);
+        pause_ms(10);
+    }
+    assert_int_equal(fd, -1);
+    pause_ms(100); /* the old one has gone, the new one was refused */
+    assert_int_equal(lstat(file, &st), 0);
+    assert_int_equal(st.st_mode, S_IFREG | 0640);
+    f->instance.socket_path = mayday_slice_str("");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    while ((fd = connect_agent(f)) < 0 && mayday_clock_monotonic_us() < until) {
+        pause_ms(10);
+    }
+    assert_true(fd >= 0);
+    close(fd);
+}
+
 /* Each takes a thread until it is told off; the others must still be served. */
 static void
 test_api__serves_on_beside_silent_connections(void **state)
@@ -280,6 +311,7 @@ main(int argc, char **argv)
         TEST(test_api__tells_why_a_test_event_does_not_arrive),
         TEST(test_api__has_its_sockets_mode_and_replaces_a_stale_one),
         TEST(test_api__moves_when_the_configuration_says_so),
+        TEST(test_api__replaces_nothing_but_a_socket),
         TEST(test_api__serves_on_beside_silent_connections),
     };
 
