@@ -215,39 +215,32 @@ mayday_status_document(mayday_agent_t *agent, mayday_store_t *store)
 
 /* ---- for Prometheus ---- */
 
-#define METRICS_SIZE ((size_t) 256 << 10)
-
 static void
-add_label(mayday_buf_t *out, const char *value)
+add_label(FILE *out, const char *value)
 {
     for (; *value != '\0'; value++) {
-        char c = *value;
-
-        if (c == '"' || c == '\\') {
-            mayday_buf_addc(out, '\\');
-        } else if (c == '\n') {
-            c = ' ';
+        if (*value == '"' || *value == '\\' || *value == '\n') {
+            fputc('\\', out);
         }
-        mayday_buf_addc(out, c);
+        fputc(*value == '\n' ? 'n' : *value, out);
     }
 }
 
 static void
-add_family(mayday_buf_t *out, const char *name, const char *type, const char *help)
+add_family(FILE *out, const char *name, const char *type, const char *help)
 {
-    mayday_buf_addf(out, "# HELP mayday_%s %s\n# TYPE mayday_%s %s\n", name, help, name, type);
+    fprintf(out, "# HELP mayday_%s %s\n# TYPE mayday_%s %s\n", name, help, name, type);
 }
 
 static void
-add_plain(mayday_buf_t *out, const char *name, const char *type, const char *help, double value)
+add_plain(FILE *out, const char *name, const char *type, const char *help, double value)
 {
     add_family(out, name, type, help);
-    mayday_buf_addf(out, "mayday_%s %.0f\n", name, value);
+    fprintf(out, "mayday_%s %.0f\n", name, value);
 }
 
 static void
-add_labelled(mayday_buf_t *out, const cJSON *counts, const char *group, const char *label,
-             const char *help)
+add_labelled(FILE *out, const cJSON *counts, const char *group, const char *label, const char *help)
 {
     char name[64];
     const cJSON *item;
@@ -256,24 +249,24 @@ add_labelled(mayday_buf_t *out, const cJSON *counts, const char *group, const ch
     add_family(out, name, "counter", help);
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(counts, group))
     {
-        mayday_buf_addf(out, "mayday_%s{%s=\"", name, label);
+        fprintf(out, "mayday_%s{%s=\"", name, label);
         add_label(out, item->string);
-        mayday_buf_addf(out, "\"} %.0f\n", item->valuedouble);
+        fprintf(out, "\"} %.0f\n", item->valuedouble);
     }
 }
 
 static void
-add_per_dsn(mayday_buf_t *out, const cJSON *delivery, const char *key, const char *name,
-            const char *type, const char *help, double scale)
+add_per_dsn(FILE *out, const cJSON *delivery, const char *key, const char *name, const char *type,
+            const char *help, double scale)
 {
     const cJSON *dsn;
 
     add_family(out, name, type, help);
     cJSON_ArrayForEach(dsn, delivery)
     {
-        mayday_buf_addf(out, "mayday_%s{dsn=\"", name);
+        fprintf(out, "mayday_%s{dsn=\"", name);
         add_label(out, text(dsn, "dsn"));
-        mayday_buf_addf(out, "\"} %.3f\n", number(dsn, key) * scale);
+        fprintf(out, "\"} %.3f\n", number(dsn, key) * scale);
     }
 }
 
@@ -283,37 +276,43 @@ mayday_status_metrics(const cJSON *document)
     const cJSON *counts = cJSON_GetObjectItemCaseSensitive(document, "counts");
     const cJSON *lanes = cJSON_GetObjectItemCaseSensitive(document, "lanes");
     const cJSON *delivery = cJSON_GetObjectItemCaseSensitive(document, "delivery");
-    char *storage = malloc(METRICS_SIZE);
-    mayday_buf_t out;
+    char *text_out = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text_out, &len);
+    bool failed;
 
-    if (storage == NULL) {
+    if (out == NULL) {
         return NULL;
     }
-    mayday_buf_init(&out, storage, METRICS_SIZE);
-    add_plain(&out, "healthy", "gauge", "1 if status shows no problem",
+    add_plain(out, "healthy", "gauge", "1 if status shows no problem",
               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(document, "healthy")));
-    add_plain(&out, "requests_total", "counter", "requests that ended where mayday is on",
+    add_plain(out, "requests_total", "counter", "requests that ended where mayday is on",
               number(counts, "requests"));
-    add_plain(&out, "sent_total", "counter", "events sent", number(counts, "sent"));
-    add_plain(&out, "rule_errors_total", "counter", "events that went out without details",
+    add_plain(out, "sent_total", "counter", "events sent", number(counts, "sent"));
+    add_plain(out, "rule_errors_total", "counter", "events that went out without details",
               number(counts, "rule_errors"));
-    add_labelled(&out, counts, "captured", "kind", "failures captured");
-    add_labelled(&out, counts, "ignored", "kind", "failures ignored by mayday_ignore");
-    add_labelled(&out, counts, "dropped", "reason", "failures or events that were lost");
-    add_labelled(&out, counts, "filtered", "reason", "events that rules dropped");
-    add_labelled(&out, counts, "observed", "reason", "what rules in observe mode would have done");
-    add_labelled(&out, counts, "suppressed", "reason", "events that were only counted");
-    add_plain(&out, "lanes_alive", "gauge", "processes that have a lane", number(lanes, "alive"));
-    add_plain(&out, "lanes_unread_bytes", "gauge", "bytes waiting in the lanes",
+    add_labelled(out, counts, "captured", "kind", "failures captured");
+    add_labelled(out, counts, "ignored", "kind", "failures ignored by mayday_ignore");
+    add_labelled(out, counts, "dropped", "reason", "failures or events that were lost");
+    add_labelled(out, counts, "filtered", "reason", "events that rules dropped");
+    add_labelled(out, counts, "observed", "reason", "what rules in observe mode would have done");
+    add_labelled(out, counts, "suppressed", "reason", "events that were only counted");
+    add_plain(out, "lanes_alive", "gauge", "processes that have a lane", number(lanes, "alive"));
+    add_plain(out, "lanes_unread_bytes", "gauge", "bytes waiting in the lanes",
               number(lanes, "unread_bytes"));
-    add_plain(&out, "dropped_no_slot_total", "counter", "failures of processes without a lane",
+    add_plain(out, "dropped_no_slot_total", "counter", "failures of processes without a lane",
               number(lanes, "dropped_no_slot"));
-    add_plain(&out, "lost_records_total", "counter", "records of dead lanes that were given up",
+    add_plain(out, "lost_records_total", "counter", "records of dead lanes that were given up",
               number(lanes, "lost_records"));
-    add_per_dsn(&out, delivery, "queued", "queue_events", "gauge", "events waiting to be sent", 1);
-    add_per_dsn(&out, delivery, "last_sent_us", "last_sent_timestamp_seconds", "gauge",
+    add_per_dsn(out, delivery, "queued", "queue_events", "gauge", "events waiting to be sent", 1);
+    add_per_dsn(out, delivery, "last_sent_us", "last_sent_timestamp_seconds", "gauge",
                 "when an event was last sent", 1e-6);
-    add_per_dsn(&out, delivery, "last_error_us", "last_error_timestamp_seconds", "gauge",
+    add_per_dsn(out, delivery, "last_error_us", "last_error_timestamp_seconds", "gauge",
                 "when sending last failed", 1e-6);
-    return storage;
+    failed = ferror(out) != 0;
+    if (fclose(out) != 0 || failed) {
+        free(text_out);
+        return NULL;
+    }
+    return text_out;
 }
