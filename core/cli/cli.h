@@ -49,6 +49,7 @@ struct mayday_command {
 
 extern const mayday_command_t mayday_command_status;
 extern const mayday_command_t mayday_command_tail;
+extern const mayday_command_t mayday_command_issues;
 extern const mayday_command_t mayday_command_events;
 extern const mayday_command_t mayday_command_show;
 extern const mayday_command_t mayday_command_send_event;

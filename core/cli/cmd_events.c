@@ -1,25 +1,22 @@
 /*
- * mayday events and mayday tail: one line an event.
- *
- *   14:03:22  3fa9c1d2  502  GET /orders/8   UpstreamRefused: shop refused ...  x12
+ * mayday events, issues and tail: one line an event (row.h); of issues, the
+ * newest event of each.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
-#include "core/event/json_print.h"
+#include "core/cli/row.h"
 
 #define POLL_MS 250
 #define TIMEOUT_S 30u
 #define LIMIT_DEFAULT "20"
-#define LIMIT_MAX 1000u
+#define LIMIT_MAX 1000
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
 #define TAIL_FIRST 10u /* shown before the live ones */
-#define ID_DIGITS 8u
 #define PATH_SIZE 1024
-#define TRANSACTION_COLUMNS 28u /* where the width is not known */
 
 static const char events_help[] =
     "Lists the events in the store, the newest first.\n\n"
@@ -30,11 +27,25 @@ static const char events_help[] =
     "      --limit N        at most N, up to 1000 (default " LIMIT_DEFAULT ")\n"
     "      --json           one JSON object a line\n"
     "  -d, --directory DIR  the instance\n\n"
-    "Columns: time, id, status, transaction, title, how often its issue was seen so far.\n\n"
+    "Columns: time, id, status, transaction, title, how often its issue was seen so far. Narrow\n"
+    "terminals show titles without the kind in front.\n\n"
     "Examples:\n"
     "  mayday events --since 1h\n"
     "  mayday events --kind upstream_read_timeout --limit 100\n"
     "  mayday events --json | jq -r .title | sort | uniq -c\n";
+
+static const char issues_help[] = "Lists the issues among the newest " TEXT(
+    LIMIT_MAX) " events in the store, the worst first: by level, then\n"
+               "by how often they were seen. Each line is the issue's newest event.\n\n"
+               "      --kind KIND      only of this kind (upstream_refused, limited, ...)\n"
+               "      --since TIME     only since a time (2026-11-22, \"2026-11-22 14:30\") or age "
+               "(15m, 12h, "
+               "7d)\n"
+               "      --json           one JSON object a line\n"
+               "  -d, --directory DIR  the instance\n\n"
+               "Examples:\n"
+               "  mayday issues --since 1h\n"
+               "  mayday issues --json | jq -r '[.issue_seen, .title] | @tsv'\n";
 
 static const char tail_help[] =
     "Shows the last events, then each new one as it happens. Ends with Ctrl-C; waits while the\n"
@@ -44,95 +55,6 @@ static const char tail_help[] =
     "Examples:\n"
     "  mayday tail\n"
     "  mayday tail --json | jq -r 'select(.kind == \"limited\") | .title'\n";
-
-/* ---- a line ---- */
-
-static void
-say_time(const mayday_term_t *term, uint64_t time_us)
-{
-    time_t t = (time_t) (time_us / 1000000), now = time(NULL);
-    struct tm tm, today;
-    char text[32];
-
-    (void) localtime_r(&t, &tm);
-    (void) localtime_r(&now, &today);
-    if (tm.tm_yday == today.tm_yday && tm.tm_year == today.tm_year) {
-        (void) strftime(text, sizeof(text), "%H:%M:%S", &tm);
-    } else {
-        (void) strftime(text, sizeof(text), "%m-%d %H:%M", &tm);
-    }
-    mayday_term_say(term, MAYDAY_STYLE_DIM, "%-11s  ", text);
-}
-
-/* The title, its type in the colour of the level. */
-static unsigned
-say_title(const mayday_term_t *term, const char *title, const char *level, unsigned columns_max)
-{
-    const char *colon = strstr(title, ": ");
-    size_t type_len = colon == NULL ? 0 : (size_t) (colon - title) + 1;
-    mayday_slice_t type = mayday_slice(title, type_len);
-    unsigned used = 0;
-
-    if (type_len > 0 && (columns_max == 0 || mayday_term_width(term, type) < columns_max)) {
-        used = mayday_term_text(term, mayday_cli_level_style(level), type, 0);
-        title += type_len;
-    }
-    return used + mayday_term_text(term, MAYDAY_STYLE_PLAIN, mayday_slice_str(title),
-                                   columns_max == 0 ? 0 : columns_max - used);
-}
-
-static void
-show_row(const mayday_term_t *term, const cJSON *row)
-{
-    double seen = mayday_json_number(row, "issue_seen");
-    mayday_slice_t id = mayday_slice_str(mayday_json_string(row, "event_id"));
-    mayday_slice_t transaction = mayday_slice_str(mayday_json_string(row, "transaction"));
-    unsigned used = 11 + 2 + ID_DIGITS + 2 + 3 + 2, columns, for_title = 0;
-    char count[32] = "", number[32];
-
-    if (seen > 1) {
-        mayday_cli_number(number, sizeof(number), seen);
-        snprintf(count, sizeof(count), "  %s%.20s", term->utf8 ? "\xc3\x97" : "x", number);
-    }
-    id.len = id.len < ID_DIGITS ? id.len : ID_DIGITS;
-    say_time(term, mayday_json_us(row, "time_us"));
-    mayday_term_column(term, MAYDAY_STYLE_ACCENT, id, ID_DIGITS);
-    mayday_term_say(term, MAYDAY_STYLE_PLAIN, "  %3.0f  ", mayday_json_number(row, "status"));
-    columns = TRANSACTION_COLUMNS;
-    if (term->width > 0) {
-        unsigned left = term->width > used + 20 ? term->width - used : 20;
-
-        columns = left / 3 < TRANSACTION_COLUMNS ? left / 3 : TRANSACTION_COLUMNS;
-        for_title = left - columns - 2;
-        if (seen > 1) {
-            unsigned for_count = mayday_term_width(term, mayday_slice_str(count));
-
-            for_title = for_title > for_count + 8 ? for_title - for_count : 8;
-        }
-    }
-    used = mayday_term_text(term, MAYDAY_STYLE_PLAIN, transaction, term->width > 0 ? columns : 0);
-    fprintf(term->out, "%*s  ", used < columns ? (int) (columns - used) : 0, "");
-    (void) say_title(term, mayday_json_string(row, "title"), mayday_json_string(row, "level"),
-                     for_title);
-    mayday_term_say(term, MAYDAY_STYLE_DIM, "%s\n", count);
-}
-
-static void
-show(const mayday_cli_t *cli, cJSON *row)
-{
-    char *text;
-
-    if (!cli->json) {
-        show_row(&cli->term, row);
-        return;
-    }
-    text = mayday_json_print(row, false);
-    if (text != NULL) {
-        mayday_term_json(&cli->term, mayday_slice_str(text));
-        fputc('\n', cli->term.out);
-        cJSON_free(text);
-    }
-}
 
 /* ---- events ---- */
 
@@ -145,7 +67,7 @@ events_path(mayday_cli_t *cli, mayday_buf_t *path)
     uint64_t since_us;
 
     if (limit[0] < '0' || limit[0] > '9' || rest[0] != '\0' || n < 1 || n > LIMIT_MAX) {
-        return mayday_cli_usage(cli, "--limit is a number from 1 to %u", LIMIT_MAX);
+        return mayday_cli_usage(cli, "--limit is a number from 1 to %d", LIMIT_MAX);
     }
     mayday_client_parameter(path, "limit", limit);
     if (cli->kind != NULL) {
@@ -164,32 +86,158 @@ events_path(mayday_cli_t *cli, mayday_buf_t *path)
     return path->truncated ? mayday_cli_usage(cli, "the options are too long") : MAYDAY_EXIT_OK;
 }
 
-static int
-run_events(mayday_cli_t *cli)
+/* The store's rows that the options ask for; NULL: said why. Free it. */
+static cJSON *
+ask(mayday_cli_t *cli, int *exit_code)
 {
     char storage[PATH_SIZE];
     mayday_buf_t path;
-    cJSON *answer;
-    cJSON *rows, *row;
-    int exit_code;
 
     mayday_buf_init(&path, storage, sizeof(storage));
     mayday_buf_adds(&path, MAYDAY_API_EVENTS);
-    exit_code = events_path(cli, &path);
-    if (exit_code != MAYDAY_EXIT_OK) {
-        return exit_code;
-    }
-    answer = mayday_client_json(cli, path.data, NULL, TIMEOUT_S, &exit_code);
+    *exit_code = events_path(cli, &path);
+    return *exit_code == MAYDAY_EXIT_OK
+               ? mayday_client_json(cli, path.data, NULL, TIMEOUT_S, exit_code)
+               : NULL;
+}
+
+/* "1 event", "12 events" */
+static void
+say_count(const mayday_term_t *term, int n, const char *name)
+{
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "%d %s%s", n, name, n == 1 ? "" : "s");
+}
+
+/* What to do with a list, under it; for people, so on terminals only. */
+static void
+say_next(const mayday_term_t *term, const cJSON *row)
+{
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "; one in full: mayday show %.8s\n",
+                    mayday_json_string(row, "event_id"));
+}
+
+static int
+run_events(mayday_cli_t *cli)
+{
+    const mayday_term_t *term = &cli->term;
+    unsigned time_columns;
+    cJSON *answer, *rows, *row;
+    int exit_code, n;
+
+    answer = ask(cli, &exit_code);
     if (answer == NULL) {
         return exit_code;
     }
     rows = cJSON_GetObjectItemCaseSensitive(answer, "events");
+    n = cJSON_GetArraySize(rows);
+    time_columns = mayday_row_time_columns(rows);
+    if (n > 0 && !cli->json) {
+        mayday_row_head(term, time_columns);
+    }
     cJSON_ArrayForEach(row, rows)
     {
-        show(cli, row);
+        mayday_row_show(cli, row, time_columns);
     }
-    if (cJSON_GetArraySize(rows) == 0 && !cli->json) {
-        fputs("There are no such events.\n", cli->term.out);
+    if (n == 0 && !cli->json) {
+        fputs("There are no such events.\n", term->out);
+    } else if (!cli->json && term->width > 0) {
+        fputc('\n', term->out);
+        say_count(term, n, "event");
+        if (n == atoi(cli->limit == NULL ? LIMIT_DEFAULT : cli->limit)) {
+            mayday_term_say(term, MAYDAY_STYLE_DIM, ", the newest (--limit %d for more)",
+                            n < LIMIT_MAX / 5 ? n * 5 : LIMIT_MAX);
+        }
+        say_next(term, rows->child);
+    }
+    cJSON_Delete(answer);
+    return MAYDAY_EXIT_OK;
+}
+
+/* ---- issues ---- */
+
+static int
+severity(const cJSON *row)
+{
+    static const char *const levels[] = {"debug", "info", "warning", "error", "fatal"};
+    const char *level = mayday_json_string(row, "level");
+    int i = MAYDAY_COUNT(levels);
+
+    while (i > 0 && strcmp(levels[i - 1], level) != 0) {
+        i--;
+    }
+    return i;
+}
+
+/* The worst first; rows carry a number that grows with their age here, so ties stay apart. */
+static int
+compare_rows(const void *a, const void *b)
+{
+    const cJSON *left = *(const cJSON *const *) a, *right = *(const cJSON *const *) b;
+    double differences[] = {severity(right) - severity(left),
+                            mayday_json_number(right, "issue_seen") -
+                                mayday_json_number(left, "issue_seen"),
+                            mayday_json_number(right, "row") - mayday_json_number(left, "row")};
+
+    for (size_t i = 0; i < MAYDAY_COUNT(differences); i++) {
+        if (differences[i] != 0) {
+            return differences[i] < 0 ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
+/* The first row of each issue, which is its newest; returns how many. */
+static int
+newest_of_each(cJSON *rows, cJSON **issues)
+{
+    cJSON *row;
+    int n = 0, i;
+
+    cJSON_ArrayForEach(row, rows)
+    {
+        const char *issue = mayday_json_string(row, "issue");
+
+        for (i = 0; i < n && strcmp(mayday_json_string(issues[i], "issue"), issue) != 0; i++) {
+        }
+        if (i == n && n < LIMIT_MAX) {
+            issues[n++] = row;
+        }
+    }
+    return n;
+}
+
+static int
+run_issues(mayday_cli_t *cli)
+{
+    const mayday_term_t *term = &cli->term;
+    unsigned time_columns;
+    cJSON *issues[LIMIT_MAX], *answer, *rows;
+    int exit_code, n, events;
+
+    cli->limit = TEXT(LIMIT_MAX);
+    answer = ask(cli, &exit_code);
+    if (answer == NULL) {
+        return exit_code;
+    }
+    rows = cJSON_GetObjectItemCaseSensitive(answer, "events");
+    events = cJSON_GetArraySize(rows);
+    time_columns = mayday_row_time_columns(rows);
+    n = newest_of_each(rows, issues);
+    qsort(issues, (size_t) n, sizeof(issues[0]), compare_rows);
+    if (n > 0 && !cli->json) {
+        mayday_row_head(term, time_columns);
+    }
+    for (int i = 0; i < n; i++) {
+        mayday_row_show(cli, issues[i], time_columns);
+    }
+    if (n == 0 && !cli->json) {
+        fputs("There are no such issues.\n", term->out);
+    } else if (!cli->json && term->width > 0) {
+        fputc('\n', term->out);
+        say_count(term, n, "issue");
+        mayday_term_say(term, MAYDAY_STYLE_DIM, events == LIMIT_MAX ? " in the newest " : " in ");
+        say_count(term, events, "event");
+        say_next(term, issues[0]);
     }
     cJSON_Delete(answer);
     return MAYDAY_EXIT_OK;
@@ -202,6 +250,7 @@ static void
 show_new(const mayday_cli_t *cli, cJSON *rows, bool newest_first, int64_t *after)
 {
     cJSON *row = rows == NULL ? NULL : rows->child;
+    unsigned time_columns = mayday_row_time_columns(rows);
 
     if (newest_first) {
         while (row != NULL && row->next != NULL) {
@@ -211,7 +260,7 @@ show_new(const mayday_cli_t *cli, cJSON *rows, bool newest_first, int64_t *after
     while (row != NULL) {
         int64_t number = (int64_t) mayday_json_us(row, "row");
 
-        show(cli, row);
+        mayday_row_show(cli, row, time_columns);
         *after = number > *after ? number : *after;
         row = newest_first ? (row == rows->child ? NULL : row->prev) : row->next;
     }
@@ -255,10 +304,10 @@ follow(mayday_cli_t *cli, int64_t after)
         pause_ms(POLL_MS);
         mayday_buf_init(&error, text, sizeof(text));
         if (after > 0) {
-            snprintf(path, sizeof(path), MAYDAY_API_EVENTS "?limit=%u&after=%lld", LIMIT_MAX,
+            snprintf(path, sizeof(path), MAYDAY_API_EVENTS "?limit=%d&after=%lld", LIMIT_MAX,
                      (long long) after);
         } else {
-            snprintf(path, sizeof(path), MAYDAY_API_EVENTS "?limit=%u", LIMIT_MAX);
+            snprintf(path, sizeof(path), MAYDAY_API_EVENTS "?limit=%d", LIMIT_MAX);
         }
         answer = fetch(cli, path, &rc, &error);
         if (rc == MAYDAY_DENIED) {
@@ -301,6 +350,14 @@ const mayday_command_t mayday_command_events = {
     .summary = "the events in the store",
     .help = events_help,
     .run = run_events,
+};
+
+const mayday_command_t mayday_command_issues = {
+    .name = "issues",
+    .options = "kind since json",
+    .summary = "what fails, the worst first",
+    .help = issues_help,
+    .run = run_issues,
 };
 
 const mayday_command_t mayday_command_tail = {

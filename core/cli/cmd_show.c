@@ -203,7 +203,7 @@ show_title(const mayday_term_t *term, const cJSON *event)
 {
     const cJSON *values = get(get(event, "exception"), "values");
     const cJSON *exception = cJSON_GetArrayItem(values, cJSON_GetArraySize(values) - 1);
-    const char *level = mayday_json_string(event, "level");
+    const char *level = mayday_json_string(event, "level"), *kind;
     mayday_style_t style = mayday_cli_level_style(level);
 
     fputc('\n', term->out);
@@ -221,6 +221,11 @@ show_title(const mayday_term_t *term, const cJSON *event)
     show_when(term, event);
     label(term, "level");
     (void) mayday_term_text(term, style, mayday_slice_str(level), 0);
+    kind = mayday_json_string(get(get(event, "contexts"), "mayday"), "kind");
+    if (kind[0] != '\0') {
+        fputs(", kind ", term->out);
+        (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN, mayday_slice_str(kind), 0);
+    }
     fputc('\n', term->out);
 }
 
@@ -254,6 +259,40 @@ show_degraded(const mayday_term_t *term, const cJSON *event)
     }
 }
 
+/*
+ * A command that asks the same again, where that does no harm. What is in it came
+ * from outside and will be pasted into a shell: it is in single quotes, and left
+ * out where a terminal would show it otherwise than it is.
+ */
+static void
+show_again(const mayday_term_t *term, const cJSON *request)
+{
+    const char *method = mayday_json_string(request, "method");
+    const char *url = mayday_json_string(request, "url");
+    const cJSON *query = get(request, "query_string"), *pair;
+    bool head = strcmp(method, "HEAD") == 0;
+    char storage[1024];
+    mayday_buf_t text;
+
+    mayday_buf_init(&text, storage, sizeof(storage));
+    mayday_buf_adds(&text, url);
+    cJSON_ArrayForEach(pair, query)
+    {
+        const char *name = cJSON_GetStringValue(pair->child);
+        const char *value = name == NULL ? NULL : cJSON_GetStringValue(pair->child->next);
+
+        mayday_buf_addf(&text, "%c%s=%s", pair == query->child ? '?' : '&',
+                        name == NULL ? "" : name, value == NULL ? "" : value);
+    }
+    if ((!head && strcmp(method, "GET") != 0) || strncmp(url, "http", 4) != 0 || text.truncated ||
+        strspn(storage, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                        "-._~:/?#[]@!$&()*+,;=%") != text.len) {
+        return;
+    }
+    label(term, "try again");
+    mayday_term_say(term, MAYDAY_STYLE_PLAIN, "curl -g%s '%s'\n", head ? "I" : "i", storage);
+}
+
 static void
 show_request(const mayday_term_t *term, const cJSON *event)
 {
@@ -268,12 +307,15 @@ show_request(const mayday_term_t *term, const cJSON *event)
         mayday_cli_bytes(text, sizeof(text), mayday_json_number(response, "body_size"));
         mayday_term_say(term, MAYDAY_STYLE_PLAIN, ", %s", text);
     }
-    if (cJSON_IsNumber(get(mayday, "duration_ms"))) {
+    if (mayday_json_number(mayday, "duration_ms") >= 1) {
         mayday_term_say(term, MAYDAY_STYLE_PLAIN, ", after %.3f s",
                         mayday_json_number(mayday, "duration_ms") / 1000);
+    } else if (cJSON_IsNumber(get(mayday, "duration_ms"))) {
+        fputs(", at once", term->out);
     }
     fputc('\n', term->out);
     line(term, "transaction", mayday_json_string(event, "transaction"));
+    show_again(term, request);
     if (mayday_json_number(mayday, "suppressed") > 0) {
         mayday_cli_number(text, sizeof(text), mayday_json_number(mayday, "suppressed"));
         label(term, "with it");
@@ -281,17 +323,63 @@ show_request(const mayday_term_t *term, const cJSON *event)
     }
 }
 
-static void
-say_ms(const mayday_term_t *term, const cJSON *attempt, const char *key)
-{
-    const cJSON *ms = get(attempt, key);
+/* The columns of times; one is shown where an attempt has it, for httpd has none. */
+static const struct {
+    const char *key, *title;
+} times[] = {{"connect_ms", "connect"}, {"header_ms", "header"}, {"response_ms", "response"}};
 
-    if (cJSON_IsNumber(ms)) {
-        mayday_term_say(term, MAYDAY_STYLE_PLAIN, "%7.0f ms", ms->valuedouble);
-    } else {
-        fprintf(term->out, "%9s", "");
-        mayday_term_sign(term, MAYDAY_STYLE_DIM, MAYDAY_SIGN_NONE);
+static bool
+has_number(const cJSON *attempts, const char *key)
+{
+    const cJSON *attempt;
+
+    cJSON_ArrayForEach(attempt, attempts)
+    {
+        if (cJSON_IsNumber(get(attempt, key))) {
+            return true;
+        }
     }
+    return false;
+}
+
+static void
+say_ms(const mayday_term_t *term, const cJSON *ms)
+{
+    if (!cJSON_IsNumber(ms)) {
+        fprintf(term->out, "  %9s", "");
+        mayday_term_sign(term, MAYDAY_STYLE_DIM, MAYDAY_SIGN_NONE);
+    } else if (ms->valuedouble < 1) {
+        mayday_term_say(term, MAYDAY_STYLE_PLAIN, "  %10s", "< 1 ms");
+    } else {
+        mayday_term_say(term, MAYDAY_STYLE_PLAIN, "  %7.0f ms", ms->valuedouble);
+    }
+}
+
+/* What came of it: a status, or none. */
+static void
+say_outcome(const mayday_term_t *term, double status)
+{
+    if (status > 0) {
+        mayday_term_say(term, status < 500 ? MAYDAY_STYLE_GOOD : MAYDAY_STYLE_ERROR,
+                        "  %3.0f      ", status);
+    } else {
+        mayday_term_say(term, MAYDAY_STYLE_ERROR, "  no answer");
+    }
+}
+
+static void
+show_attempt(const mayday_term_t *term, const cJSON *attempts, const cJSON *attempt,
+             unsigned columns)
+{
+    mayday_term_column(term, MAYDAY_STYLE_PLAIN,
+                       mayday_slice_str(mayday_json_string(attempt, "peer")), columns);
+    say_outcome(term, mayday_json_number(attempt, "status_code"));
+    for (size_t i = 0; i < MAYDAY_COUNT(times); i++) {
+        if (has_number(attempts, times[i].key)) {
+            say_ms(term, get(attempt, times[i].key));
+        }
+    }
+    fputc('\n', term->out);
 }
 
 static void
@@ -313,49 +401,62 @@ show_attempts(const mayday_term_t *term, const cJSON *mayday)
     columns = columns < 48 ? columns : 48;
     label(term, "attempts");
     mayday_term_column(term, MAYDAY_STYLE_DIM, MAYDAY_SLICE("peer"), columns);
-    mayday_term_say(term, MAYDAY_STYLE_DIM, "  status     connect      header    response\n");
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "  status   ");
+    for (size_t i = 0; i < MAYDAY_COUNT(times); i++) {
+        if (has_number(attempts, times[i].key)) {
+            mayday_term_say(term, MAYDAY_STYLE_DIM, "  %10s", times[i].title);
+        }
+    }
+    fputc('\n', term->out);
     cJSON_ArrayForEach(attempt, attempts)
     {
-        double status = mayday_json_number(attempt, "status_code");
-
         indent(term);
-        mayday_term_column(term, MAYDAY_STYLE_PLAIN,
-                           mayday_slice_str(mayday_json_string(attempt, "peer")), columns);
-        if (status > 0) {
-            mayday_term_say(term, status < 500 ? MAYDAY_STYLE_GOOD : MAYDAY_STYLE_ERROR, "  %6.0f",
-                            status);
-        } else {
-            fprintf(term->out, "  %5s", "");
-            mayday_term_sign(term, MAYDAY_STYLE_DIM, MAYDAY_SIGN_NONE);
+        show_attempt(term, attempts, attempt, columns);
+    }
+}
+
+/* The lines, those that follow each other and are the same as one. */
+static void
+show_log(const mayday_term_t *term, const cJSON *lines)
+{
+    const cJSON *item = lines == NULL ? NULL : lines->child, *next;
+
+    if (item != NULL) {
+        fputc('\n', term->out);
+        label(term, "log");
+    }
+    for (; item != NULL; item = next) {
+        unsigned times_seen = 1;
+
+        for (next = item->next; next != NULL && cJSON_Compare(item, next, true);
+             next = next->next) {
+            times_seen++;
         }
-        fputs("  ", term->out);
-        say_ms(term, attempt, "connect_ms");
-        fputs("  ", term->out);
-        say_ms(term, attempt, "header_ms");
-        fputs("  ", term->out);
-        say_ms(term, attempt, "response_ms");
+        if (item != lines->child) {
+            indent(term);
+        }
+        (void) say_scalar(term, MAYDAY_STYLE_PLAIN, item);
+        if (times_seen > 1) {
+            mayday_term_say(term, MAYDAY_STYLE_BOLD, "  %s%u", term->utf8 ? "\xc3\x97" : "x",
+                            times_seen);
+        }
         fputc('\n', term->out);
     }
 }
 
+/* The team's own; Mayday's say what stands elsewhere on the page. */
 static void
-show_log(const mayday_term_t *term, const cJSON *lines)
+show_tags(const mayday_term_t *term, const cJSON *tags)
 {
-    const cJSON *item;
-    bool first = true;
+    static const char *const ours[] = {"mayday.kind", "mayday.rule_error", "http.status_code",
+                                       "handled", "upstream"};
+    cJSON *rest = cJSON_Duplicate(tags, true);
 
-    cJSON_ArrayForEach(item, lines)
-    {
-        if (first) {
-            fputc('\n', term->out);
-            label(term, "log");
-        } else {
-            indent(term);
-        }
-        first = false;
-        (void) say_scalar(term, MAYDAY_STYLE_PLAIN, item);
-        fputc('\n', term->out);
+    for (size_t i = 0; i < MAYDAY_COUNT(ours); i++) {
+        cJSON_DeleteItemFromObjectCaseSensitive(rest, ours[i]);
     }
+    show_list(term, "tags", rest);
+    cJSON_Delete(rest);
 }
 
 static void
@@ -369,10 +470,10 @@ show_rest(const mayday_term_t *term, const cJSON *event)
     show_list(term, "headers", get(request, "headers"));
     show_list(term, "cookies", get(request, "cookies"));
     show_list(term, "sent back", get(get(contexts, "response"), "headers"));
-    show_list(term, "trace", get(contexts, "trace"));
-    show_list(term, "tags", get(event, "tags"));
+    show_tags(term, get(event, "tags"));
     show_list(term, "extra", get(event, "extra"));
     fputc('\n', term->out);
+    line(term, "trace", mayday_json_string(get(contexts, "trace"), "trace_id"));
     label(term, "server");
     (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
                             mayday_slice_str(mayday_json_string(event, "server_name")), 0);

@@ -8,6 +8,8 @@
 #include "core/event/json_print.h"
 
 #define LABEL_COLUMNS 12u
+#define REASONS_COLUMN (LABEL_COLUMNS + 9u + 3u)
+#define REASONS_MAX 256
 #define TIMEOUT_S 10u
 
 static const char status_help[] =
@@ -127,46 +129,67 @@ sum(const cJSON *numbers)
     return total;
 }
 
+/* One "reason 12" of a list that goes on below where the terminal ends. */
+static unsigned
+say_reason(const mayday_term_t *term, const cJSON *reason, bool first, unsigned column)
+{
+    mayday_slice_t name = mayday_slice_str(reason->string);
+    char text[32];
+    unsigned width;
+
+    mayday_cli_number(text, sizeof(text), reason->valuedouble);
+    width = mayday_term_width(term, name) + 1 + (unsigned) strlen(text);
+    if (!first && term->width > 0 && column + 3 + width > term->width) {
+        fprintf(term->out, "\n%*s", (int) REASONS_COLUMN, "");
+        column = REASONS_COLUMN;
+    } else if (!first) {
+        separate(term);
+        column += 3;
+    }
+    (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN, name, 0);
+    mayday_term_say(term, MAYDAY_STYLE_PLAIN, " %s", text);
+    return column + width;
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+    double left = (*(const cJSON *const *) a)->valuedouble;
+    double right = (*(const cJSON *const *) b)->valuedouble;
+
+    return left > right ? -1 : left < right;
+}
+
+static void
+say_total(const mayday_term_t *term, const char *name, mayday_style_t style, double number)
+{
+    char text[32];
+
+    mayday_cli_number(text, sizeof(text), number);
+    label(term, name);
+    mayday_term_say(term, number > 0 ? style : MAYDAY_STYLE_DIM, "%9s", text);
+}
+
 /* "captured   412   upstream_refused 300 · limited 112", the biggest first. */
 static void
 show_count(const mayday_term_t *term, const char *name, const cJSON *by_reason,
            mayday_style_t style)
 {
-    double total = sum(by_reason), before = -1;
-    char text[32];
+    const cJSON *reasons[REASONS_MAX], *reason;
+    unsigned column = REASONS_COLUMN;
+    size_t n = 0;
 
-    label(term, name);
-    mayday_cli_number(text, sizeof(text), total);
-    mayday_term_say(term, total > 0 ? style : MAYDAY_STYLE_DIM, "%9s", text);
-    for (double left = total; left > 0;) {
-        const cJSON *reason;
-        double next = 0;
-
-        /* Reasons are few: the next smaller number, then all that have it. */
-        cJSON_ArrayForEach(reason, by_reason)
-        {
-            double n = cJSON_IsNumber(reason) ? reason->valuedouble : 0;
-
-            next = (before < 0 || n < before) && n > next ? n : next;
+    cJSON_ArrayForEach(reason, by_reason)
+    {
+        if (n < REASONS_MAX && cJSON_IsNumber(reason) && reason->valuedouble > 0) {
+            reasons[n++] = reason;
         }
-        if (next <= 0) {
-            break;
-        }
-        cJSON_ArrayForEach(reason, by_reason)
-        {
-            if (cJSON_IsNumber(reason) && reason->valuedouble == next) {
-                if (left < total) {
-                    separate(term);
-                } else {
-                    fputs("   ", term->out);
-                }
-                say_text(term, reason->string);
-                fputc(' ', term->out);
-                say_number(term, MAYDAY_STYLE_PLAIN, next);
-                left -= next;
-            }
-        }
-        before = next;
+    }
+    qsort(reasons, n, sizeof(reasons[0]), compare_numbers);
+    say_total(term, name, style, sum(by_reason));
+    for (size_t i = 0; i < n; i++) {
+        fputs(i == 0 ? "   " : "", term->out);
+        column = say_reason(term, reasons[i], i == 0, column);
     }
     fputc('\n', term->out);
 }
@@ -177,36 +200,44 @@ show_counts(const mayday_term_t *term, const cJSON *status)
     static const struct {
         const char *name;
         mayday_style_t style;
-    } groups[] = {{"captured", MAYDAY_STYLE_BOLD},
-                  {"ignored", MAYDAY_STYLE_PLAIN},
-                  {"filtered", MAYDAY_STYLE_PLAIN},
-                  {"suppressed", MAYDAY_STYLE_PLAIN},
-                  {"dropped", MAYDAY_STYLE_ERROR}};
+        bool always;
+    } groups[] = {{"captured", MAYDAY_STYLE_BOLD, true},
+                  {"ignored", MAYDAY_STYLE_PLAIN, true},
+                  {"filtered", MAYDAY_STYLE_PLAIN, true},
+                  {"observed", MAYDAY_STYLE_PLAIN, false}, /* mode=observe */
+                  {"suppressed", MAYDAY_STYLE_PLAIN, true},
+                  {"dropped", MAYDAY_STYLE_ERROR, true}};
     const cJSON *counts = cJSON_GetObjectItemCaseSensitive(status, "counts");
+    const cJSON *queue = cJSON_GetObjectItemCaseSensitive(status, "queue");
     double requests = mayday_json_number(counts, "requests");
     double captured = sum(cJSON_GetObjectItemCaseSensitive(counts, "captured"));
-    char text[32];
 
-    mayday_cli_number(text, sizeof(text), requests);
-    label(term, "requests");
-    mayday_term_say(term, MAYDAY_STYLE_BOLD, "%9s", text);
+    say_total(term, "requests", MAYDAY_STYLE_BOLD, requests);
     if (requests > 0) {
         mayday_term_say(term, MAYDAY_STYLE_PLAIN, "   %.3g %% captured as failed",
                         100 * captured / requests);
     }
     fputc('\n', term->out);
     for (size_t i = 0; i < MAYDAY_COUNT(groups); i++) {
-        show_count(term, groups[i].name, cJSON_GetObjectItemCaseSensitive(counts, groups[i].name),
-                   groups[i].style);
+        const cJSON *group = cJSON_GetObjectItemCaseSensitive(counts, groups[i].name);
+
+        if (groups[i].always || sum(group) > 0) {
+            show_count(term, groups[i].name, group, groups[i].style);
+        }
     }
-    mayday_cli_number(text, sizeof(text), mayday_json_number(counts, "sent"));
-    label(term, "sent");
-    mayday_term_say(term, MAYDAY_STYLE_BOLD, "%9s\n", text);
-    mayday_cli_number(
-        text, sizeof(text),
-        mayday_json_number(cJSON_GetObjectItemCaseSensitive(status, "queue"), "events"));
-    label(term, "queued");
-    mayday_term_say(term, MAYDAY_STYLE_PLAIN, "%9s\n\n", text);
+    if (mayday_json_number(counts, "rule_errors") > 0) {
+        say_total(term, "degraded", MAYDAY_STYLE_WARNING,
+                  mayday_json_number(counts, "rule_errors"));
+        fputs("   went out without details: the rules failed (the error log says where)\n",
+              term->out);
+    }
+    if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(status, "delivery")) > 0) {
+        say_total(term, "sent", MAYDAY_STYLE_BOLD, mayday_json_number(counts, "sent"));
+        fputc('\n', term->out);
+        say_total(term, "queued", MAYDAY_STYLE_PLAIN, mayday_json_number(queue, "events"));
+        fputc('\n', term->out);
+    }
+    fputc('\n', term->out);
 }
 
 static void

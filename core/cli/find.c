@@ -26,7 +26,8 @@
 typedef struct {
     char run_dir[256];
     char socket_path[MAYDAY_SOCKET_PATH_SIZE];
-    char why[512]; /* it does not answer, or "" */
+    char identity[256]; /* the server's configuration file, or ""  */
+    char why[512];      /* it does not answer, or "" */
 } instance_t;
 
 typedef struct {
@@ -72,6 +73,10 @@ learn_socket(instance_t *instance)
         !set_path(instance->socket_path, sizeof(instance->socket_path), settings->socket_path,
                   NULL)) {
         instance->socket_path[0] = '\0';
+    }
+    if (settings != NULL) {
+        snprintf(instance->identity, sizeof(instance->identity), "%.16s, %.200s", settings->server,
+                 settings->identity);
     }
     mayday_settings_free(settings);
 }
@@ -258,13 +263,24 @@ say_none(const mayday_cli_t *cli, const instances_t *found)
 static int
 choose(mayday_cli_t *cli, const instances_t *found)
 {
+    mayday_term_t term;
+
     if (found->answering_count == 0) {
         return say_none(cli, found);
     }
     if (found->answering_count > 1) {
         mayday_cli_error("there are several instances; choose one with --directory:");
+        mayday_term_init(&term, stderr);
         for (size_t i = 0; i < found->answering_count; i++) {
-            fprintf(stderr, "  --directory %s\n", found->answering[i].run_dir);
+            const instance_t *instance = &found->answering[i];
+
+            fputs("  --directory ", stderr);
+            (void) mayday_term_text(&term, MAYDAY_STYLE_PLAIN, mayday_slice_str(instance->run_dir),
+                                    0);
+            fputs(instance->identity[0] == '\0' ? "" : "   ", stderr);
+            (void) mayday_term_text(&term, MAYDAY_STYLE_DIM, mayday_slice_str(instance->identity),
+                                    0);
+            fputc('\n', stderr);
         }
         return MAYDAY_EXIT_USAGE;
     }

@@ -11,8 +11,9 @@
 #include "core/cli/cli.h"
 
 static const mayday_command_t *const commands[] = {
-    &mayday_command_status, &mayday_command_tail,       &mayday_command_events,
-    &mayday_command_show,   &mayday_command_send_event, &mayday_command_purge,
+    &mayday_command_status, &mayday_command_issues, &mayday_command_events,
+    &mayday_command_show,   &mayday_command_tail,   &mayday_command_send_event,
+    &mayday_command_purge,
 };
 
 /* Every option: a new one is one line here, and its name in the commands that take it. */
@@ -63,7 +64,7 @@ help(FILE *out)
         "Examples:\n"
         "  mayday status                     is all well, and if not, what is wrong\n"
         "  mayday tail                       failures as they happen\n"
-        "  mayday events --since 1h          the last hour's\n"
+        "  mayday issues --since 1h          what failed in the last hour, the worst first\n"
         "  mayday show 3fa9c1d2              one of them in full\n"
         "  mayday send-event                 does a test event arrive?\n",
         out);
@@ -72,7 +73,7 @@ help(FILE *out)
 static void
 command_help(FILE *out, const mayday_command_t *command)
 {
-    fprintf(out, "Usage: mayday %s%s%s [OPTION ...]\n\n%s\n", command->name,
+    fprintf(out, "Usage: mayday %s%s%s [OPTION ...]\n\n%s", command->name,
             command->operand == NULL ? "" : " ", command->operand == NULL ? "" : command->operand,
             command->help);
 }

@@ -146,6 +146,16 @@ run(fixture_t *f, const mayday_command_t *command)
     return exit_code;
 }
 
+/* Forgets what was printed. */
+static void
+clear(fixture_t *f)
+{
+    fclose(f->cli.term.out);
+    free(f->out);
+    f->cli.term.out = open_memstream(&f->out, &f->out_len);
+    assert_non_null(f->cli.term.out);
+}
+
 static void
 assert_text_in(const char *text, const char *wanted)
 {
@@ -353,6 +363,16 @@ test_status__exit_codes_and_formats(void **state)
     assert_text_in(f->out, "it\\x07 burns");
     assert_text_in(f->out, "4   upstream_refused 3 \xc2\xb7 limited 1");
     assert_text_in(f->out, "0.2 % captured");
+    f->body = "{\"counts\":{\"rule_errors\":3,\"observed\":{\"kept\":4},\"captured\":"
+              "{\"upstream_refused\":3000,\"upstream_read_timeout\":200,\"limited\":10}}}";
+    f->cli.term.width = 70;
+    assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_FAILED);
+    assert_text_in(f->out,
+                   "3,210   upstream_refused 3,000\n"
+                   "                        upstream_read_timeout 200 \xc2\xb7 limited 10\n");
+    assert_text_in(f->out, "degraded            3   went out without details");
+    assert_text_in(f->out, "observed            4   kept 4");
+    f->cli.term.width = 0;
     f->body = "{\"healthy\":true}";
     assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_OK);
     assert_text_in(f->out, "healthy");
@@ -391,12 +411,47 @@ test_events__never_wider_than_the_terminal(void **state)
 
     start(f, "200 OK", rows);
     for (unsigned width = 60; width < 140; width++) {
-        rewind(f->cli.term.out);
+        clear(f);
         f->cli.term.width = width;
         assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_OK);
-        size_t line = strcspn(f->out, "\n");
-        assert_true(mayday_term_width(&f->cli.term, mayday_slice(f->out, line)) <= width);
+        for (const char *at = f->out; *at != '\0'; at += strcspn(at, "\n") + 1) {
+            size_t line = strcspn(at, "\n");
+
+            assert_true(mayday_term_width(&f->cli.term, mayday_slice(at, line)) <= width);
+        }
+        assert_text_in(f->out, "\n1 event; one in full: mayday show 01234567\n");
+        /* The kind in front of a title goes before the rest of it does. */
+        assert_int_equal(strstr(f->out, "UpstreamRefused: ") != NULL, width >= 120);
     }
+}
+
+/* A row as the API has it. */
+#define ROW(row, issue, level, seen)                                                               \
+    "{\"row\":" #row ",\"event_id\":\"" #row "0000000\",\"issue\":\"" issue                        \
+    "\",\"level\":\"" level "\",\"title\":\"T\",\"issue_seen\":" #seen "}"
+
+static void
+test_issues__the_worst_first(void **state)
+{
+    fixture_t *f = *state;
+
+    start(f, "200 OK",
+          "{\"events\":[" ROW(9, "a", "warning", 50) "," ROW(8, "b", "error", 2) "," ROW(
+              7, "a", "warning", 50) "," ROW(6, "c", "error", 7) "," ROW(5, "d", "fatal", 1) "]}");
+    f->cli.kind = "limited";
+    assert_int_equal(run(f, &mayday_command_issues), MAYDAY_EXIT_OK);
+    assert_text_in(f->request, "/v1/events?limit=1000&kind=limited ");
+    const char *fatal = strstr(f->out, "50000000"), *often = strstr(f->out, "60000000");
+    const char *error = strstr(f->out, "80000000"), *warning = strstr(f->out, "90000000");
+    assert_true(fatal != NULL && often > fatal && error > often && warning > error);
+    assert_null(strstr(f->out, "70000000"));
+    clear(f);
+    f->cli.term.width = 100;
+    assert_int_equal(run(f, &mayday_command_issues), MAYDAY_EXIT_OK);
+    assert_text_in(f->out, "\n4 issues in 5 events; one in full: mayday show 50000000\n");
+    f->body = "{\"events\":[]}";
+    assert_int_equal(run(f, &mayday_command_issues), MAYDAY_EXIT_OK);
+    assert_text_in(f->out, "There are no such issues.");
 }
 
 static void
@@ -440,9 +495,12 @@ test_show__page(void **state)
           "{\"event_id\":\"0123\",\"level\":\"error\",\"timestamp\":\"2026-11-22T14:18:01.25Z\","
           "\"exception\":{\"values\":[{\"type\":\"UpstreamClosed\",\"value\":\"shop hung up\"}]},"
           "\"request\":{\"method\":\"GET\",\"url\":\"http://a/b\","
+          "\"query_string\":[[\"q\",\"1\"],[\"t\",\"[Filtered]\"]],"
           "\"headers\":[[\"X\",\"evil\\u001b]0;x\"],[\"broken\"],5]},"
           "\"contexts\":{\"mayday\":{\"upstream\":\"shop\",\"attempts\":[{\"peer\":\"10.0.0.4:80\","
-          "\"status_code\":502,\"connect_ms\":3}],\"log_lines\":[\"prematurely closed\"]}},"
+          "\"status_code\":502,\"connect_ms\":3}],\"log_lines\":[\"prematurely "
+          "closed\",\"prematurely "
+          "closed\",\"then this\"]}},"
           "\"user\":{\"id\":7,\"data\":{\"ip_hash\":\"ab\"}},\"tags\":{\"k\":\"v\"}}");
     f->cli.operand = "0123";
     assert_int_equal(run(f, &mayday_command_show), MAYDAY_EXIT_OK);
@@ -450,12 +508,39 @@ test_show__page(void **state)
     assert_text_in(f->out, "2026-11-22 14:18:01.250");
     assert_text_in(f->out, "GET http://a/b");
     assert_text_in(f->out, "evil\\x1b]0;x");
-    assert_text_in(f->out, "10.0.0.4:80     502        3 ms");
-    assert_text_in(f->out, "log         prematurely closed");
+    assert_text_in(f->out, "peer         status        connect\n");
+    assert_text_in(f->out, "10.0.0.4:80  502              3 ms\n");
+    assert_text_in(f->out, "log         prematurely closed  \xc3\x97"
+                           "2\n            then this\n");
+    assert_text_in(f->out, "try again   curl -gi 'http://a/b?q=1&t=[Filtered]'\n");
     assert_text_in(f->out, "data.ip_hash");
     f->cli.json = true;
     assert_int_equal(run(f, &mayday_command_show), MAYDAY_EXIT_OK);
     assert_null(strchr(f->out, '\033'));
+}
+
+/* What it prints is pasted into a shell. */
+static void
+test_show__no_command_that_does_harm(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const requests[] = {
+        "\"method\":\"POST\",\"url\":\"http://a/b\"",
+        "\"method\":\"GET\",\"url\":\"http://a/'; rm -r ~ '\"",
+        "\"method\":\"GET\",\"url\":\"-K/etc/passwd\"",
+        "\"method\":\"GET\",\"url\":\"http://a/\\u202eb\"",
+        "\"method\":\"GET\",\"url\":\"http://a/\",\"query_string\":[[\"a'b\",\"c\"]]",
+    };
+    char body[256] = "";
+
+    start(f, "200 OK", body);
+    f->cli.operand = "0123";
+    for (size_t i = 0; i < MAYDAY_COUNT(requests); i++) {
+        snprintf(body, sizeof(body), "{\"request\":{%s}}", requests[i]);
+        clear(f);
+        assert_int_equal(run(f, &mayday_command_show), MAYDAY_EXIT_OK);
+        assert_null(strstr(f->out, "curl"));
+    }
 }
 
 static void
@@ -580,9 +665,11 @@ main(void)
         TEST(test_status__exit_codes_and_formats),
         TEST(test_events__a_line),
         TEST(test_events__never_wider_than_the_terminal),
+        TEST(test_issues__the_worst_first),
         TEST(test_events__json_and_none),
         TEST(test_events__wrong_options),
         TEST(test_show__page),
+        TEST(test_show__no_command_that_does_harm),
         TEST(test_show__wrong_id),
         TEST(test_send_event__results),
         TEST(test_purge__says_what),
