@@ -22,8 +22,12 @@ typedef struct {
     mayday_settings_t *settings;
 } mayday_agent_t;
 
-/* The document of status.h. NULL: no memory, or the store cannot be read. */
-cJSON *mayday_status_document(mayday_agent_t *agent, mayday_store_t *store);
+/*
+ * The document of status.h. store NULL: it cannot be opened, store_error says why.
+ * NULL: no memory, or the store cannot be read.
+ */
+cJSON *mayday_status_document(mayday_agent_t *agent, mayday_store_t *store,
+                              const char *store_error);
 
 /* The same as text for Prometheus; from malloc, NULL: no memory. */
 char *mayday_status_metrics(const cJSON *document);

@@ -16,7 +16,8 @@ typedef struct {
     struct MHD_Connection *connection; /* for the query's arguments */
     const char *method;
     const char *path;
-    mayday_slice_t body; /* data may be NULL */
+    mayday_slice_t body;   /* data may be NULL */
+    char store_error[512]; /* why there is no store; the dispatcher's */
 } mayday_request_t;
 
 typedef struct {
@@ -27,7 +28,7 @@ typedef struct {
 } mayday_answer_t;
 
 /* Finds the resource and lets it answer. Always leaves an answer. */
-void mayday_api_dispatch(const mayday_request_t *request, mayday_answer_t *answer);
+void mayday_api_dispatch(mayday_request_t *request, mayday_answer_t *answer);
 
 /* {"error": message} */
 void mayday_answer_error(mayday_answer_t *answer, unsigned status, const char *message);

@@ -85,10 +85,11 @@ body_object(const mayday_request_t *request, mayday_answer_t *answer)
 static void
 get_status(const mayday_request_t *request, mayday_store_t *store, mayday_answer_t *answer)
 {
-    cJSON *document = mayday_status_document(request->agent, store);
+    cJSON *document = mayday_status_document(request->agent, store, request->store_error);
 
     if (document == NULL) {
-        mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, mayday_store_error(store));
+        mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR,
+                            store == NULL ? "no memory" : mayday_store_error(store));
     } else {
         answer_json(answer, MHD_HTTP_OK, document);
     }
@@ -97,7 +98,7 @@ get_status(const mayday_request_t *request, mayday_store_t *store, mayday_answer
 static void
 get_metrics(const mayday_request_t *request, mayday_store_t *store, mayday_answer_t *answer)
 {
-    cJSON *document = mayday_status_document(request->agent, store);
+    cJSON *document = mayday_status_document(request->agent, store, request->store_error);
 
     if (document == NULL) {
         mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, mayday_store_error(store));
@@ -340,15 +341,16 @@ post_purge(const mayday_request_t *request, mayday_store_t *store, mayday_answer
 static const struct {
     const char *method;
     const char *path;
-    bool with_rest; /* the path goes on with "/…" */
+    bool with_rest;   /* the path goes on with "/…" */
+    bool needs_store; /* else store may be NULL, request->store_error says why */
     void (*answer)(const mayday_request_t *request, mayday_store_t *store, mayday_answer_t *answer);
 } resources[] = {
-    {"GET", MAYDAY_API_STATUS, false, get_status},
-    {"GET", MAYDAY_API_METRICS, false, get_metrics},
-    {"GET", MAYDAY_API_EVENTS, false, get_events},
-    {"GET", MAYDAY_API_EVENTS, true, get_event},
-    {"POST", MAYDAY_API_SEND_EVENT, false, post_send_event},
-    {"POST", MAYDAY_API_PURGE, false, post_purge},
+    {"GET", MAYDAY_API_STATUS, false, false, get_status},
+    {"GET", MAYDAY_API_METRICS, false, true, get_metrics},
+    {"GET", MAYDAY_API_EVENTS, false, true, get_events},
+    {"GET", MAYDAY_API_EVENTS, true, true, get_event},
+    {"POST", MAYDAY_API_SEND_EVENT, false, false, post_send_event},
+    {"POST", MAYDAY_API_PURGE, false, true, post_purge},
 };
 
 static bool
@@ -360,9 +362,8 @@ path_matches(const char *path, const char *resource, bool with_rest)
 }
 
 void
-mayday_api_dispatch(const mayday_request_t *request, mayday_answer_t *answer)
+mayday_api_dispatch(mayday_request_t *request, mayday_answer_t *answer)
 {
-    char error[512];
     mayday_store_t *store;
     bool known = false;
 
@@ -374,9 +375,10 @@ mayday_api_dispatch(const mayday_request_t *request, mayday_answer_t *answer)
         if (strcmp(request->method, resources[i].method) != 0) {
             continue;
         }
-        store = mayday_store_new(request->agent->store_path, error, sizeof(error));
-        if (store == NULL) {
-            mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, error);
+        store = mayday_store_new(request->agent->store_path, request->store_error,
+                                 sizeof(request->store_error));
+        if (store == NULL && resources[i].needs_store) {
+            mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, request->store_error);
             return;
         }
         resources[i].answer(request, store, answer);

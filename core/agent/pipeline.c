@@ -545,11 +545,13 @@ mayday_pipeline_numbers(mayday_pipeline_t *p, mayday_store_t *store, mayday_lane
                         mayday_count_visit_pt count, void *ctx, uint64_t *dropped_no_slot,
                         uint64_t *lost_records)
 {
-    mayday_rc_t rc;
+    mayday_rc_t rc = MAYDAY_OK;
 
     pthread_mutex_lock(&p->numbers_lock);
     mayday_lanes_visit(p->lanes, visit, ctx, dropped_no_slot, lost_records);
-    rc = mayday_store_counts(store, count, ctx);
+    if (store != NULL) {
+        rc = mayday_store_counts(store, count, ctx);
+    }
     pthread_mutex_unlock(&p->numbers_lock);
     return rc;
 }

@@ -58,7 +58,8 @@ void mayday_pipeline_info(mayday_pipeline_t *pipeline, mayday_pipeline_info_t *i
 /*
  * The numbers of every lane, with those of the store: visit gets each lane, then
  * count each of the store's counts, and what a lane's end moves from one to the
- * other is seen exactly once. Any thread, with its own connection.
+ * other is seen exactly once. Any thread, with its own connection; store NULL:
+ * the lanes alone.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_pipeline_numbers(
     mayday_pipeline_t *pipeline, mayday_store_t *store, mayday_lane_visit_pt visit,

@@ -155,7 +155,7 @@ add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *d
         add_problem(problems, "the rules cannot be loaded", info->rules_error);
     }
     if (info->store_error[0] != '\0') {
-        add_problem(problems, "the store cannot be written", info->store_error);
+        add_problem(problems, "the store cannot be used", info->store_error);
     }
     cJSON_ArrayForEach(dsn, delivery)
     {
@@ -170,7 +170,7 @@ add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *d
 }
 
 cJSON *
-mayday_status_document(mayday_agent_t *agent, mayday_store_t *store)
+mayday_status_document(mayday_agent_t *agent, mayday_store_t *store, const char *store_error)
 {
     cJSON *document = cJSON_CreateObject(), *delivery = cJSON_CreateArray(), *lanes, *queue;
     const cJSON *dsn;
@@ -192,6 +192,9 @@ mayday_status_document(mayday_agent_t *agent, mayday_store_t *store)
         return NULL;
     }
     mayday_pipeline_info(agent->pipeline, &info);
+    if (store == NULL) {
+        snprintf(info.store_error, sizeof(info.store_error), "%s", store_error);
+    }
     mayday_delivery_visit(agent->delivery, visit_delivery, delivery);
     add_agent(document, agent, &info);
     add_problems(document, &info, delivery);

@@ -11,7 +11,9 @@
  *                                "answer","error"}]}
  *   POST /v1/purge               {"user":…} | {"before_us":…} | {"all":true}: {"purged":N}
  *
- * Errors are {"error":"…"} with a 4xx or 5xx status.
+ * Errors are {"error":"…"} with a 4xx or 5xx status. Without its store the agent
+ * still answers /v1/status, with a problem and what the living lanes count, and
+ * /v1/send-event.
  *
  * {
  *   "agent": {"version","pid","started_us","user","server","server_version","identity",

@@ -185,6 +185,27 @@ test_api__shows_the_status(void **state)
 }
 
 static void
+test_api__shows_that_the_store_cannot_be_opened(void **state)
+{
+    fixture_t *f = *state;
+    char path[200], aside[200];
+
+    snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
+    snprintf(aside, sizeof(aside), "%s/aside", f->state);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_STATUS, ""), 200);
+    assert_non_null(strstr(answer, "\"healthy\":false"));
+    assert_non_null(strstr(answer, "the store cannot be used: "));
+    assert_int_equal(ask(f, "POST", MAYDAY_API_SEND_EVENT, "{}"), 200);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_METRICS, ""), 500);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_EVENTS, ""), 500);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_EVENTS, ""), 200);
+}
+
+static void
 test_api__tells_why_a_test_event_does_not_arrive(void **state)
 {
     fixture_t *f = *state;
@@ -308,6 +329,7 @@ main(int argc, char **argv)
         TEST(test_api__purges_only_what_it_is_told_to),
         TEST(test_api__bounds_bodies),
         TEST(test_api__shows_the_status),
+        TEST(test_api__shows_that_the_store_cannot_be_opened),
         TEST(test_api__tells_why_a_test_event_does_not_arrive),
         TEST(test_api__has_its_sockets_mode_and_replaces_a_stale_one),
         TEST(test_api__moves_when_the_configuration_says_so),
