@@ -1,13 +1,15 @@
 /*
  * The pipeline's thread. Its only locks are short: configuration and numbers.
  */
+#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
 
-#define BATCH_US 20000 /* a record waits no longer for others to come */
+#define BATCH_US 20000  /* a record waits no longer for others to come */
+#define GATHER_US 10000 /* and in a stream of records at least so long */
 #define BATCH_CLOCK_EVERY 16
 #define TICK_MS 250
 #define STOPPING_TICK_MS 10 /* the server waits for us */
@@ -328,11 +330,29 @@ fill_batch(mayday_pipeline_t *p)
     return false;
 }
 
+/*
+ * In a stream of failures each would find us asleep: a wake-up, paid by the
+ * server, and a transaction for every one. So the next batch begins some time
+ * after the last one. A failure that comes alone is read at once.
+ */
+static void
+gather(const mayday_pipeline_t *p)
+{
+    uint64_t now_us = mayday_clock_monotonic_us();
+
+    if (now_us < p->gather_us) {
+        usleep((useconds_t) (p->gather_us - now_us));
+    }
+}
+
 /* False: the thread must end. */
 static bool
 work(mayday_pipeline_t *p, bool *drained)
 {
-    bool end = fill_batch(p);
+    bool end;
+
+    gather(p);
+    end = fill_batch(p);
 
     *drained = end && mayday_batch_is_empty(p->batch);
     if (mayday_batch_is_empty(p->batch)) {
@@ -347,6 +367,7 @@ work(mayday_pipeline_t *p, bool *drained)
     free_retired(p);
     mayday_lanes_release(p->lanes);
     mayday_delivery_wake(p->delivery);
+    p->gather_us = end ? mayday_clock_monotonic_us() + GATHER_US : 0;
     if (!p->stored_since_trim) {
         p->stored_since_trim = true;
         p->trim_us = mayday_clock_monotonic_us() + TRIM_US;

@@ -49,6 +49,7 @@ struct mayday_pipeline {
     mayday_event_t event, scratch;
     char segment[64];
     uint64_t upkeep_us, trim_us; /* when they are due */
+    uint64_t gather_us;          /* when the next batch may begin */
     bool stored_since_trim;
 
     /* Folding a lane is seen whole, see mayday_pipeline_numbers. */
