@@ -1,9 +1,9 @@
 /*
  * The pipeline's thread. Its only locks are short: configuration and numbers.
  */
-#include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
