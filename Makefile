@@ -116,7 +116,8 @@ install: all ## install into DESTDIR, PREFIX and the servers' module folders
 	if [ -n "$(APACHE_CONF_DIR)" ]; then \
 	    $(INSTALL) -m 644 packaging/apache/mayday.load $(DESTDIR)$(APACHE_CONF_DIR)/mayday.load && \
 	    $(INSTALL) -m 644 packaging/apache/mayday.conf $(DESTDIR)$(APACHE_CONF_DIR)/mayday.conf; fi
-	$(INSTALL) -m 644 packaging/systemd/mayday-agent@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mayday-agent@.service
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/systemd/mayday-agent@.service | \
+	    $(INSTALL) -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/mayday-agent@.service
 	@echo "installed; next: docs/operations.md, or README.md, \"Use it\""
 
 .PHONY: uninstall
