@@ -1,11 +1,14 @@
 """The server starts, keeps, reloads and ends the agent, and traffic never notices."""
 import os
+import pwd
 import signal
+import socket
+import subprocess
 import threading
 import time
 
 from event_checks import tag
-from servers import wait_for
+from servers import MAYDAY, WORKER_USER, wait_for
 
 
 class Load:
@@ -195,3 +198,100 @@ def test_directory_that_cannot_be_made_does_not_stop_the_server(server, up):
     server.start()
     assert server.get("/ok/x").status == 200
     assert "mayday" in server.logs() and str(file / "state") in server.logs()
+
+
+def test_what_orphans_capture_waits_for_the_next_start(server, up):
+    """kill -9 of the master: its agent ends, its workers go on, nobody starts another agent."""
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    agent, workers = server.agent_pid(), server.workers_pids()
+    server.get("/shop/before")
+    server.process.kill()
+    server.process.wait()
+    wait_for(lambda: not os.path.exists(f"/proc/{agent}"), 10, "the agent has ended")
+    assert server.get("/shop/orphaned").status in (502, 503)
+    time.sleep(1)  # three looks of a starter
+    assert server.cli("status").returncode == 2
+    for pid in set(workers) | set(server.processes()):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_for(lambda: server.processes() == [], 5, lambda: f"processes left: {server.processes()}")
+    (server.directory / "server.pid").unlink(missing_ok=True)
+    server.start()
+    server.wait_agent()
+    wait_for(lambda: captured(server) == 2, 10, lambda: server.counts())
+
+
+def test_agent_of_its_own_outlives_the_server(server, up):
+    """mayday_agent off and a sidecar, which may come before the server and stays when it goes."""
+    server.place("/shop/", upstream=up.dead.url)
+    server.directive("agent", "off")
+    server.start()
+    server.get("/shop/before")
+    run = server.run_directory()
+    user = pwd.getpwnam(WORKER_USER)
+    with open(server.directory / "sidecar.log", "wb") as log:
+        sidecar = subprocess.Popen([MAYDAY, "agent", "--run", str(run)], stderr=log,
+                                   user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+    try:
+        wait_for(lambda: server.cli("status").returncode == 0, 10,
+                 lambda: (server.directory / "sidecar.log").read_text())
+        wait_for(lambda: captured(server) == 1, 10, lambda: server.counts())
+        server.stop()
+        assert sidecar.poll() is None
+        server.directive("server_name", "again")
+        server.start()
+        server.get("/shop/after")
+        wait_for(lambda: captured(server) == 2, 10, lambda: server.counts())
+        assert server.newest()["server_name"] == "again"
+        assert server.agent_pid() == sidecar.pid
+    finally:
+        sidecar.terminate()
+        assert sidecar.wait(10) == 0
+
+
+def test_second_server_on_the_directory_serves_and_captures_nothing(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    directory = server.directory / "second"
+    directory.mkdir()
+    second = type(server)(directory)
+    second.directive("directory", str(server.state))
+    second.place("/shop/", upstream=up.dead.url)
+    try:
+        second.start()
+        assert second.get("/shop/x").status in (502, 503)
+        assert "MD0084" in second.logs() and str(server.conf) in second.logs()
+        second.stop()
+    finally:
+        second.kill_all()
+    server.get("/shop/x")
+    wait_for(lambda: captured(server) == 1, 10, lambda: server.counts())
+
+
+def test_stalled_clients_hold_up_neither_the_agent_nor_its_end(server, up):
+    """Sixteen connections are all that the API takes; the rest is turned away, the agent works on."""
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    path, agent = str(server.run_directory() / "mayday.sock"), server.agent_pid()
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+    try:
+        for client in clients:
+            client.setblocking(False)
+            if client.connect_ex(path) == 0:
+                client.send(b"GET /v1/sta")
+        server.get("/shop/x")
+        time.sleep(0.5)
+        server.stop()
+        wait_for(lambda: not os.path.exists(f"/proc/{agent}"), 3, "the agent has ended")
+    finally:
+        for client in clients:
+            client.close()
+    server.start()
+    server.wait_agent()
+    assert captured(server) == 1
