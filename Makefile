@@ -30,6 +30,8 @@ LDFLAGS_ALL := -pthread
 ifneq ($(SANITIZE),)
 CFLAGS_ALL  += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 LDFLAGS_ALL += -fsanitize=$(SANITIZE)
+# gcc warns that TSan does not follow fences.
+CFLAGS_ALL  += $(if $(findstring thread,$(SANITIZE)),-Wno-tsan)
 endif
 CFLAGS_ALL += $(CFLAGS)
 
@@ -173,6 +175,18 @@ check: all unit ## what needs neither network nor root
 lint: ## layers, format, generated pages, clang-tidy, cppcheck, shellcheck, pyflakes
 	@packaging/packages.sh check build lint
 	@packaging/lint.sh $(BUILD) "$(CFLAGS_ALL) $(PKG_CFLAGS)" "$(APACHE_CFLAGS)"
+
+# The command, the agent and both modules are instrumented. The servers are Debian's with the
+# sanitizers' library preloaded, or nginx is built from NGINX_SRC and instrumented like the rest.
+.PHONY: sanitize
+sanitize: ASAN_LIB = $(realpath $(shell $(CC) -print-file-name=libasan.so))
+sanitize: ## every test again with ASan and UBSan (NGINX_SRC=DIR: in nginx itself too)
+	@packaging/packages.sh install build servers demo test
+	@$(MAKE) --no-print-directory -s $(VENV)/ready
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/asan SANITIZE=address,undefined all unit
+	@MAYDAY_BUILD=$(abspath $(BUILD)/asan) MAYDAY_PRELOAD=$(ASAN_LIB) \
+	    $(if $(NGINX_SRC),MAYDAY_NGINX=$(abspath $(BUILD)/asan/nginx/objs/nginx)) \
+	    $(VENV)/bin/pytest -q -p no:cacheprovider tests/behaviour $(PYTEST)
 
 .PHONY: bench
 bench: ## measure the budgets, print each beside its bound

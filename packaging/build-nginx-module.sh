@@ -2,7 +2,8 @@
 # Builds the nginx module. build-nginx-module.sh REPO OUT NGINX_SRC SANITIZE PREFIX
 # NGINX_SRC empty: Debian's nginx-dev. Otherwise a source tree, configured or not;
 # a configured one is built again with its own arguments, in OUT, not in the tree.
-# SANITIZE needs an nginx that was built with the same sanitizers.
+# SANITIZE: the server too is built from NGINX_SRC, into OUT/objs/nginx, each of its
+# allocations apart; Debian's needs the sanitizers' library preloaded.
 set -eu
 repo=$1 out=$2 src=$3 sanitize=$4 prefix=$5
 log=$out/configure.log
@@ -33,9 +34,14 @@ fi
 # Our own options go behind the server's.
 cc_opt="-O2 -g -DMAYDAY_AGENT_PATH=\\\"$prefix/bin/mayday\\\""
 ld_opt=
+targets=(modules)
 if [ -n "$sanitize" ]; then
     cc_opt="$cc_opt -fsanitize=$sanitize -fno-omit-frame-pointer"
     ld_opt="-fsanitize=$sanitize"
+    if [ "$src" != /usr/share/nginx/src ]; then
+        cc_opt="$cc_opt -DNGX_DEBUG_PALLOC=1"
+        targets=(binary modules)
+    fi
 fi
 kept=()
 for arg in ${args[@]+"${args[@]}"}; do
@@ -63,6 +69,6 @@ if ! $configure ${kept[@]+"${kept[@]}"} --with-cc-opt="$cc_opt" --with-ld-opt="$
     tail -20 "$log" >&2
     fail "configuring nginx's source in $src failed; the whole output: $log"
 fi
-make -s -f "$out/objs/Makefile" modules
+make -s -f "$out/objs/Makefile" "${targets[@]}"
 cp "$out/objs/ngx_http_mayday_module.so" "$out/"
 echo "built $out/ngx_http_mayday_module.so"

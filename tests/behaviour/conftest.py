@@ -51,6 +51,8 @@ def server(request):
             if instance.conf.exists():
                 print("--- configuration\n" + instance.conf.read_text(encoding="utf-8"))
         instance.stop()
+        findings = instance.sanitizer_findings()
+        assert not findings, findings
     finally:
         instance.kill_all()
         shutil.rmtree(directory, ignore_errors=True)

@@ -41,6 +41,7 @@ def reachable_program():
 
 MAYDAY = reachable_program()
 APACHE_MODULES = pathlib.Path("/usr/lib/apache2/modules")
+SANITIZER = re.compile(r"==\d+==\s*ERROR|runtime error: ")
 WORKER_USER = "www-data" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
 WORKER_GROUP = grp.getgrgid(pwd.getpwnam(WORKER_USER).pw_gid).gr_name
 
@@ -119,6 +120,9 @@ class Server:
         self.env = dict(os.environ)
         for name in ("SENTRY_DSN", "SENTRY_RELEASE", "SENTRY_ENVIRONMENT"):
             self.env.pop(name, None)
+        if "MAYDAY_PRELOAD" in os.environ:
+            self.env["LD_PRELOAD"] = os.environ["MAYDAY_PRELOAD"]
+            self.env["ASAN_OPTIONS"] = "detect_leaks=0"  # the servers' own
 
     # ---- the description ----
 
@@ -250,6 +254,13 @@ class Server:
             if file.exists():
                 text += f"--- {name}\n{file.read_text(errors='replace')[-6000:]}\n"
         return text
+
+    def sanitizer_findings(self):
+        """What a sanitizer said in the logs, with the lines that follow it."""
+        lines = [line for name in ("stderr.log", "error.log") if (self.directory / name).exists()
+                 for line in (self.directory / name).read_text(errors="replace").splitlines()]
+        first = next((i for i, line in enumerate(lines) if SANITIZER.search(line)), None)
+        return "" if first is None else "\n".join(lines[first:first + 60])
 
     # ---- use ----
 
