@@ -185,9 +185,9 @@ mayday_batch_seen(mayday_batch_t *batch, mayday_issue_t *issue, uint64_t time_us
     }
 }
 
-size_t
-mayday_destination_dsns(const mayday_settings_t *settings, uint64_t destination,
-                        const char *const **dsns)
+/* The destination's DSNs; 0 for one that the settings do not have. */
+static size_t
+destination_dsns(const mayday_settings_t *settings, uint64_t destination, const char *const **dsns)
 {
     *dsns = NULL;
     if (destination >= settings->destination_count) {
@@ -203,7 +203,7 @@ mayday_batch_discard(mayday_batch_t *batch, const mayday_settings_t *settings, u
 {
     const char *const *dsns;
 
-    if (mayday_destination_dsns(settings, destination, &dsns) == 0) {
+    if (destination_dsns(settings, destination, &dsns) == 0) {
         return;
     }
     for (size_t i = 0; i < batch->loss_count; i++) {
@@ -266,7 +266,7 @@ store_loss(mayday_store_t *store, const mayday_settings_t *settings, uint64_t de
            const char *reason, uint64_t n)
 {
     const char *const *dsns;
-    size_t count = mayday_destination_dsns(settings, destination, &dsns);
+    size_t count = destination_dsns(settings, destination, &dsns);
     mayday_rc_t rc = MAYDAY_OK;
     int64_t dsn;
 
@@ -284,7 +284,7 @@ store_event(mayday_batch_t *batch, size_t index, mayday_store_t *store)
 {
     pending_t *pending = &batch->events[index];
     const char *const *dsns;
-    size_t count = mayday_destination_dsns(pending->settings, pending->destination, &dsns);
+    size_t count = destination_dsns(pending->settings, pending->destination, &dsns);
     mayday_rc_t rc;
 
     if (pending->left_out) {

@@ -51,8 +51,4 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_batch_event(mayday_batch_t *batch,
 MAYDAY_MUST_CHECK mayday_rc_t mayday_batch_store(mayday_batch_t *batch, mayday_store_t *store,
                                                  bool leave_out);
 
-/* The destination's DSNs; 0 for one that the settings do not have. */
-size_t mayday_destination_dsns(const mayday_settings_t *settings, uint64_t destination,
-                               const char *const **dsns);
-
 #endif

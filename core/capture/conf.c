@@ -13,9 +13,8 @@ typedef enum { SCOPE_PLACE, SCOPE_INSTANCE } scope_t;
 typedef enum { INHERIT_VALUE, INHERIT_LIST, INHERIT_PART, INHERIT_NONE } inherit_t;
 
 typedef struct {
-    const char *names[2]; /* by mayday_server_t */
-    uint8_t scope;        /* scope_t            */
-    uint8_t inherit;      /* inherit_t          */
+    uint8_t scope;   /* scope_t   */
+    uint8_t inherit; /* inherit_t */
     uint16_t args_min;
     uint16_t args_max;
     mayday_set_pt set;
@@ -24,16 +23,10 @@ typedef struct {
 static const directive_t directives[] = {
 #define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
                          summary)                                                                  \
-    {{nginx, httpd}, SCOPE_##scope, INHERIT_##inherit, min, max, mayday_set_##parser},
+    {SCOPE_##scope, INHERIT_##inherit, min, max, mayday_set_##parser},
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE
 };
-
-const char *
-mayday_directive_name(mayday_directive_t directive, mayday_server_t server)
-{
-    return directives[directive].names[server];
-}
 
 /* ---- setting ---- */
 

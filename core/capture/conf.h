@@ -197,9 +197,6 @@ const char *mayday_place_merge(const mayday_conf_host_t *host, mayday_place_t *o
                                const mayday_place_t *parent, const mayday_place_t *child,
                                bool additive);
 
-/* The names of a directive; for messages and documentation. */
-const char *mayday_directive_name(mayday_directive_t directive, mayday_server_t server);
-
 /* The kind of that name, or MAYDAY_KIND_NONE. */
 mayday_kind_t mayday_kind_find(mayday_slice_t name);
 const char *mayday_kind_name(mayday_kind_t kind);

@@ -139,13 +139,21 @@ set(mayday_place_t *place, mayday_directive_t directive, const char *words)
     return mayday_directive_set(&host, instance, place, directive, args, count);
 }
 
+static const char *const directive_names[][2] = {
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
+    {nginx, httpd},
+#include "core/capture/directives.def"
+#undef MAYDAY_DIRECTIVE
+};
+
 static inline void
 ok(mayday_place_t *place, mayday_directive_t directive, const char *words)
 {
     const char *message = set(place, directive, words);
 
     if (message != NULL) {
-        fail_msg("%s %s: %s", mayday_directive_name(directive, host.server), words, message);
+        fail_msg("%s %s: %s", directive_names[directive][host.server], words, message);
     }
 }
 
@@ -174,7 +182,7 @@ assert_refused(const refused_t *refused, size_t count)
         start(host.server);
         message = set(place_new(), refused[i].directive, refused[i].words);
         if (message == NULL || strstr(message, refused[i].message) == NULL) {
-            fail_msg("%s %s: %s", mayday_directive_name(refused[i].directive, host.server),
+            fail_msg("%s %s: %s", directive_names[refused[i].directive][host.server],
                      refused[i].words, message == NULL ? "accepted" : message);
         }
         /* Every message tells what was found, and nothing breaks the log line. */
