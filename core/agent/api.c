@@ -134,14 +134,15 @@ handle(void *cls, struct MHD_Connection *connection, const char *url, const char
 static void
 set_access(const mayday_api_t *api, const char *path)
 {
-    char storage[1024];
-    struct group entry, *found = NULL;
+    const struct group *found;
     struct stat st;
 
     if (api->group[0] == '\0' || stat(path, &st) != 0) {
         return;
     }
-    if (getgrnam_r(api->group, &entry, storage, sizeof(storage), &found) != 0 || found == NULL) {
+    /* no other thread asks, and getgrnam has room for groups of any size */
+    found = getgrnam(api->group);
+    if (found == NULL) {
         mayday_log(MAYDAY_LOG_WARN, "MD0141", "mayday_socket: there is no group \"%s\"",
                    api->group);
     } else if (st.st_gid != found->gr_gid && chown(path, (uid_t) -1, found->gr_gid) != 0) {

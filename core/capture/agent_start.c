@@ -27,6 +27,7 @@
 #define BACK_OFF_MS_MAX 30000
 #define START_MS_MAX 10000  /* from exec to the lock                          */
 #define STEADY_MS 10000     /* who lived so long did not fail at the start    */
+#define BRIEF_MS 1000       /* who lived no longer did, whatever it says      */
 #define CLOSE_MARGIN_MS 200 /* the agent needs some time to see that it shall end */
 #define OOM_SCORE "300"     /* better the agent than a worker                 */
 #define FD_MAX 65536
@@ -268,7 +269,8 @@ judge_child(mayday_supervisor_t *s, int exit_code, mayday_say_pt to, void *ctx)
     }
     s->gave_up =
         code == MAYDAY_AGENT_EXIT_CANNOT_START || exit_code == MAYDAY_AGENT_EXIT_CANNOT_START;
-    if (exit_code == MAYDAY_AGENT_EXIT_REPLACED) {
+    if (exit_code == MAYDAY_AGENT_EXIT_REPLACED &&
+        mayday_clock_monotonic_us() > s->started_us + BRIEF_MS * UINT64_C(1000)) {
         return;
     }
     s->failures++;

@@ -444,6 +444,21 @@ test_supervise__backs_off(void **state)
 }
 
 static void
+test_supervise__backs_off_from_a_program_that_ends_at_once_and_well(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t until = mayday_clock_monotonic_us() + 1000000;
+
+    set_agent(f, "exit 0");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    while (mayday_clock_monotonic_us() < until) {
+        mayday_supervise(&f->supervisor, fixture_say, f);
+        pause_ms(5);
+    }
+    assert_in_range(f->supervisor.failures, 2, 4);
+}
+
+static void
 test_supervise__gives_up_until_the_configuration_is_read_again(void **state)
 {
     fixture_t *f = *state;
@@ -608,6 +623,7 @@ main(void)
         TEST(test_supervise__starts_the_agent_with_nothing_but_what_it_needs),
         TEST(test_supervise__starts_it_again_and_says_so_once),
         TEST(test_supervise__backs_off),
+        TEST(test_supervise__backs_off_from_a_program_that_ends_at_once_and_well),
         TEST(test_supervise__gives_up_until_the_configuration_is_read_again),
         TEST(test_supervise__says_that_the_program_is_missing),
         TEST(test_supervise__does_nothing_where_the_agent_is_off),
