@@ -129,7 +129,7 @@ uninstall: ## remove what install put there
 	    $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_mayday_module.so \
 	    $(DESTDIR)$(APACHE_MODULES_DIR)/mod_mayday.so \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system/mayday-agent@.service \
-	    $(addprefix $(DESTDIR),$(wildcard $(APACHE_CONF_DIR)/mayday.load $(APACHE_CONF_DIR)/mayday.conf))
+	    $(if $(APACHE_CONF_DIR),$(addprefix $(DESTDIR)$(APACHE_CONF_DIR)/,mayday.load mayday.conf))
 
 # ---- demo --------------------------------------------------------------------
 
