@@ -191,7 +191,7 @@ def test_a_place_can_be_switched_on_alone(server, up):
 
 
 def test_a_place_can_have_a_dsn_of_its_own(server, up, bugsink):
-    one, two = bugsink.project("outer"), bugsink.project("inner")
+    one, two = (bugsink.project(f"{name} {server.name}") for name in ("outer", "inner"))
     inner = failing(server, up)
     server.directive("dsn", one.dsn)
     inner.directives += [("dsn", two.dsn)]
@@ -201,7 +201,7 @@ def test_a_place_can_have_a_dsn_of_its_own(server, up, bugsink):
 
 
 def test_two_dsns_both_get_the_event(server, up, bugsink):
-    one, two = bugsink.project("first"), bugsink.project("second")
+    one, two = (bugsink.project(f"{name} {server.name}") for name in ("first", "second"))
     failing(server, up)
     server.directive("dsn", one.dsn, two.dsn)
     server.start()
