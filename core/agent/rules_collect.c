@@ -27,11 +27,11 @@ typedef struct place {
     int depth;
 } place_t;
 
-/* One part on its way back. */
+/* An event on its way back. */
 typedef struct {
     lua_State *L;
-    bool changed;
-    size_t nodes, bytes;
+    bool changed;        /* the part under way               */
+    size_t nodes, bytes; /* of all parts so far, to be bounded */
 } walk_t;
 
 static cJSON *take(walk_t *walk, const place_t *place, cJSON *old);
@@ -81,7 +81,7 @@ clean_string(walk_t *walk, const place_t *place)
 
     walk->bytes += len;
     if (walk->bytes > MAYDAY_RULES_BYTES_MAX) {
-        place_error(L, place, "the part is longer than 1 MiB");
+        place_error(L, place, "the event has more than 512 KiB of text");
     }
     if (mayday_utf8_is_plain(mayday_slice(text, len))) {
         return text;
@@ -531,15 +531,16 @@ void
 mayday_rules_collect(lua_State *L, int index)
 {
     mayday_rules_t *rules = mayday_rules_of(L);
+    walk_t walk = {L, false, 0, 0};
 
     for (int part = 0; part < MAYDAY_PART_MAX; part++) {
         place_t place = {NULL, mayday_event_part_key((mayday_part_t) part), 0, NULL, 1};
-        walk_t walk = {L, false, 0, 0};
         cJSON *old, *json = NULL;
 
         if ((rules->touched >> part & 1) == 0) {
             continue;
         }
+        walk.changed = false;
         old = mayday_event_part(rules->event, (mayday_part_t) part);
         lua_pushstring(L, place.key);
         lua_rawget(L, index);

@@ -24,10 +24,10 @@
 #define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
 #define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
 #define MAYDAY_RULES_ORIGINALS 9
-#define MAYDAY_RULES_REASON_MAX 64                    /* characters */
-#define MAYDAY_RULES_DEPTH_MAX 32                     /* tables within tables, in an event    */
-#define MAYDAY_RULES_NODES_MAX 20000                  /* values in a part that a rule changed */
-#define MAYDAY_RULES_BYTES_MAX ((size_t) 1024 * 1024) /* text in it                    */
+#define MAYDAY_RULES_REASON_MAX 64                   /* characters */
+#define MAYDAY_RULES_DEPTH_MAX 32                    /* tables within tables, in an event    */
+#define MAYDAY_RULES_NODES_MAX 20000                 /* values in the parts that rules touched */
+#define MAYDAY_RULES_BYTES_MAX ((size_t) 512 * 1024) /* text in them */
 
 typedef struct {
     lua_State *lua;

@@ -435,7 +435,11 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
                      "tables are nested too deep");
     assert_run_fails(f, CHANGE("local t = {}; for i = 1, 30 do t = {t, t} end; event.extra = t"),
                      "too many values");
-    assert_run_fails(f, CHANGE("event.extra = {t = ('x'):rep(2000000)}"), "longer than 1 MiB");
+    assert_run_fails(f, CHANGE("event.extra = {t = ('x'):rep(600000)}"), "more than 512 KiB");
+    assert_run_fails(f,
+                     CHANGE("event.extra = {t = ('x'):rep(300000)}\n"
+                            "event.tags = {t = ('y'):rep(300000)}"),
+                     "event.extra.t: the event has more than 512 KiB of text");
 }
 
 static void
