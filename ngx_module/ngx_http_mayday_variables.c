@@ -250,9 +250,6 @@ ngx_http_mayday_trace_keep(ngx_http_request_t *r, mayday_place_t *place)
 static void
 ngx_http_mayday_baggage_add(mayday_buf_t *out, const char *key, mayday_slice_t value)
 {
-    size_t i;
-    u_char ch;
-
     if (value.len == 0) {
         return;
     }
@@ -262,19 +259,7 @@ ngx_http_mayday_baggage_add(mayday_buf_t *out, const char *key, mayday_slice_t v
     }
 
     mayday_buf_adds(out, key);
-
-    for (i = 0; i < value.len; i++) {
-        ch = (u_char) value.data[i];
-
-        if ((ch >= '0' && ch <= '9') || ((ch | 0x20) >= 'a' && (ch | 0x20) <= 'z')
-            || ch == '-' || ch == '.' || ch == '_' || ch == '~')
-        {
-            mayday_buf_addc(out, (char) ch);
-
-        } else {
-            mayday_buf_addf(out, "%%%02X", ch);
-        }
-    }
+    mayday_buf_add_encoded(out, value);
 }
 
 

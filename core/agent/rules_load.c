@@ -256,8 +256,7 @@ module_name_ok(const char *name, size_t len)
     }
     for (size_t i = 0; i < len; i++) {
         char c = name[i];
-        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '_' || c == '-';
+        bool word = mayday_is_alnum(c) || c == '_' || c == '-';
 
         if (!word && (c != '.' || before == '.')) {
             return false;

@@ -14,14 +14,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-static inline uint8_t
-lower(char c)
-{
-    uint8_t byte = (uint8_t) c;
-
-    return byte >= 'A' && byte <= 'Z' ? (uint8_t) (byte | 0x20) : byte;
-}
-
 bool
 mayday_slice_ieq(mayday_slice_t a, mayday_slice_t b)
 {
@@ -29,7 +21,7 @@ mayday_slice_ieq(mayday_slice_t a, mayday_slice_t b)
         return false;
     }
     for (size_t i = 0; i < a.len; i++) {
-        if (lower(a.data[i]) != lower(b.data[i])) {
+        if (mayday_lower(a.data[i]) != mayday_lower(b.data[i])) {
             return false;
         }
     }
@@ -84,17 +76,6 @@ mayday_hex(char *out, const uint8_t *bytes, size_t n)
     *out = '\0';
 }
 
-static int
-hex_digit(char c)
-{
-    uint8_t l = lower(c);
-
-    if (l >= '0' && l <= '9') {
-        return l - '0';
-    }
-    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-}
-
 mayday_rc_t
 mayday_unhex(uint8_t *out, size_t n, mayday_slice_t s)
 {
@@ -102,8 +83,8 @@ mayday_unhex(uint8_t *out, size_t n, mayday_slice_t s)
         return MAYDAY_INVALID;
     }
     for (size_t i = 0; i < n; i++) {
-        int high = hex_digit(s.data[2 * i]);
-        int low = hex_digit(s.data[2 * i + 1]);
+        int high = mayday_hex_digit(s.data[2 * i]);
+        int low = mayday_hex_digit(s.data[2 * i + 1]);
 
         if (high < 0 || low < 0) {
             return MAYDAY_INVALID;

@@ -77,7 +77,38 @@ mayday_slice_starts(mayday_slice_t s, mayday_slice_t prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
-/* ASCII only, whatever the locale. */
+/* Characters: ASCII only, whatever the locale. */
+
+static inline bool
+mayday_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline bool
+mayday_is_alnum(char c)
+{
+    return mayday_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static inline char
+mayday_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char) (c | 0x20) : c;
+}
+
+/* 0 to 15; -1: no hex digit. */
+static inline int
+mayday_hex_digit(char c)
+{
+    char l = mayday_lower(c);
+
+    if (mayday_is_digit(l)) {
+        return l - '0';
+    }
+    return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
+}
+
 bool mayday_slice_ieq(mayday_slice_t a, mayday_slice_t b);
 
 /* The offset of needle in s from offset from on, or SIZE_MAX. */

@@ -65,3 +65,17 @@ mayday_buf_addf(mayday_buf_t *b, const char *fmt, ...)
         b->len += (size_t) n;
     }
 }
+
+void
+mayday_buf_add_encoded(mayday_buf_t *b, mayday_slice_t s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+
+        if (mayday_is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
+            mayday_buf_addc(b, c);
+        } else {
+            mayday_buf_addf(b, "%%%02X", (unsigned char) c);
+        }
+    }
+}

@@ -21,6 +21,9 @@ void mayday_buf_adds(mayday_buf_t *b, const char *s);
 void mayday_buf_addf(mayday_buf_t *b, const char *fmt, ...) MAYDAY_PRINTF(2, 3);
 void mayday_buf_addc(mayday_buf_t *b, char c);
 
+/* Percent-encodes all but RFC 3986's unreserved characters. */
+void mayday_buf_add_encoded(mayday_buf_t *b, mayday_slice_t s);
+
 static inline mayday_slice_t
 mayday_buf_slice(const mayday_buf_t *b)
 {

@@ -10,22 +10,9 @@
 #define KEY_BYTES_TELLING 8u
 
 static bool
-is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool
-is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static bool
 is_name_byte(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
-           c == '-' || c == '_';
+    return mayday_is_alnum(c) || c == '.' || c == '-' || c == '_';
 }
 
 /* The offset of the first byte of s that is one of stops, or its length. */
@@ -82,8 +69,8 @@ take_host(mayday_dsn_t *dsn, mayday_slice_t *s)
 
     if (s->len > 0 && s->data[0] == '[') {
         len = 1;
-        while (len < s->len &&
-               (is_hex(s->data[len]) || s->data[len] == ':' || s->data[len] == '.')) {
+        while (len < s->len && (mayday_hex_digit(s->data[len]) >= 0 || s->data[len] == ':' ||
+                                s->data[len] == '.')) {
             len++;
         }
         if (len < 4 || len == s->len || s->data[len] != ']') {
@@ -113,7 +100,7 @@ take_port(mayday_dsn_t *dsn, mayday_slice_t s)
         return false;
     }
     for (size_t i = 1; i < s.len; i++) {
-        if (!is_digit(s.data[i])) {
+        if (!mayday_is_digit(s.data[i])) {
             return false;
         }
         port = port * 10 + (unsigned) (s.data[i] - '0');

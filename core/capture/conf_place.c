@@ -182,7 +182,7 @@ names_session(mayday_slice_t name)
 static bool
 is_word_byte(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return mayday_is_alnum(c) || c == '_';
 }
 
 /* Cuts the next word (letters, digits, "_") off the text; false: no more. */

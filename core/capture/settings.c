@@ -18,14 +18,10 @@ static const char *const environ_names[] = {
 static void
 add_escaped(mayday_buf_t *text, mayday_slice_t value)
 {
-    static const char digits[] = "0123456789ABCDEF";
-
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char) value.data[i];
         if (c < 0x20 || c == 0x7f || c == '%') {
-            mayday_buf_addc(text, '%');
-            mayday_buf_addc(text, digits[c >> 4]);
-            mayday_buf_addc(text, digits[c & 15]);
+            mayday_buf_addf(text, "%%%02X", c);
         } else {
             mayday_buf_addc(text, (char) c);
         }

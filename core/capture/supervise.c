@@ -92,10 +92,8 @@ add_instance_name(mayday_buf_t *path, mayday_slice_t state_dir)
     }
     for (size_t i = last; i < state_dir.len && i < last + 64; i++) {
         char c = state_dir.data[i];
-        bool plain =
-            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 
-        if (!plain) {
+        if (!mayday_is_alnum(c) && c != '-') {
             c = '_';
         }
         mayday_buf_addc(path, c);

@@ -136,14 +136,7 @@ void
 mayday_client_parameter(mayday_buf_t *path, const char *name, const char *value)
 {
     mayday_buf_addf(path, "%c%s=", strchr(path->data, '?') == NULL ? '?' : '&', name);
-    for (const unsigned char *p = (const unsigned char *) value; *p != '\0'; p++) {
-        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-            strchr("-_.~", *p) != NULL) {
-            mayday_buf_addc(path, (char) *p);
-        } else {
-            mayday_buf_addf(path, "%%%02X", *p);
-        }
-    }
+    mayday_buf_add_encoded(path, mayday_slice_str(value));
 }
 
 /* What the agent said went wrong, to standard error. */

@@ -78,9 +78,6 @@ bool mayday_attempt_answered(const mayday_attempt_view_t *attempt);
 /* "ECONNREFUSED", or NULL where it has no well-known name. */
 const char *mayday_errno_name(uint64_t number);
 
-/* The value of a hex digit, or -1. */
-int mayday_hex_digit(char c);
-
 /* Decodes %XX, and "+" where plus is true, into out, which is as long as text. */
 mayday_slice_t mayday_percent_decode(char *out, mayday_slice_t text, bool plus);
 

@@ -86,15 +86,6 @@ mayday_attempt_answered(const mayday_attempt_view_t *attempt)
     return attempt->timing.status >= 100 && attempt->timing.status <= 999;
 }
 
-int
-mayday_hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 mayday_slice_t
 mayday_percent_decode(char *out, mayday_slice_t text, bool plus)
 {
@@ -332,8 +323,7 @@ tag_key(char key[MAYDAY_TAG_KEY_MAX + 1], mayday_slice_t name)
 
     for (i = 0; i < len; i++) {
         char c = name.data[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                    c == '_' || c == '.' || c == ':' || c == '-';
+        bool good = mayday_is_alnum(c) || c == '_' || c == '.' || c == ':' || c == '-';
         key[i] = (char) (good ? c : '_');
     }
     key[len] = '\0';

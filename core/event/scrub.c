@@ -26,22 +26,13 @@ static const struct {
 static const uint32_t initials = BIT('p') | BIT('t') | BIT('s') | BIT('a') | BIT('j') | BIT('b') |
                                  BIT('c') | BIT('k') | BIT('x') | BIT('i');
 
-static char
-lower(char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        c = (char) (c + ('a' - 'A'));
-    }
-    return c;
-}
-
 static bool
 begins(mayday_slice_t s, const char *term)
 {
     size_t i;
 
     for (i = 0; term[i] != '\0'; i++) {
-        if (i == s.len || lower(s.data[i]) != term[i]) {
+        if (i == s.len || mayday_lower(s.data[i]) != term[i]) {
             return false;
         }
     }
@@ -54,7 +45,7 @@ holds_term(mayday_slice_t name, bool plain_only)
     size_t i, t;
 
     for (i = 0; i + 3 <= name.len; i++) {
-        char c = lower(name.data[i]);
+        char c = mayday_lower(name.data[i]);
         if (c < 'a' || c > 'z' || (initials & BIT(c)) == 0) {
             continue;
         }
@@ -89,8 +80,7 @@ is_quote(char c)
 static bool
 is_name(char c)
 {
-    char l = lower(c);
-    return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    return mayday_is_alnum(c) || c == '_' || c == '-' || c == '.';
 }
 
 /* What a secret without quotes ends with. */

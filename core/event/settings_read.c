@@ -53,18 +53,6 @@ typedef struct {
     const char *problem; /* a constant; NULL: none */
 } reader_t;
 
-static int
-hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-    return -1;
-}
-
 /* Undoes %XX in place; what would end the string early is refused. */
 static bool
 unescape(char *s)
@@ -78,8 +66,8 @@ unescape(char *s)
             *out++ = *s;
             continue;
         }
-        high = hex_digit(s[1]);
-        low = high < 0 ? -1 : hex_digit(s[2]);
+        high = mayday_hex_digit(s[1]);
+        low = high < 0 ? -1 : mayday_hex_digit(s[2]);
         if (low < 0 || (high == 0 && low == 0)) {
             return false;
         }

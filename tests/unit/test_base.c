@@ -158,6 +158,37 @@ test_clock__goes_on(void **state)
     assert_true(mayday_clock_monotonic_us() >= past);
 }
 
+static void
+test_hex_digit__others(void **state)
+{
+    static const char others[] = {'/', ':', '@', 'G', '`', 'g', '\0', (char) 0x80, (char) 0xe1};
+
+    (void) state;
+    for (size_t i = 0; i < sizeof(others); i++) {
+        assert_int_equal(mayday_hex_digit(others[i]), -1);
+    }
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(mayday_hex_digit("0123456789abcdef"[i]), i);
+        assert_int_equal(mayday_hex_digit("0123456789ABCDEF"[i]), i);
+    }
+}
+
+static void
+test_is_alnum__ascii_only(void **state)
+{
+    int count = 0;
+
+    (void) state;
+    for (int c = -128; c < 128; c++) {
+        count += mayday_is_alnum((char) c);
+    }
+    assert_int_equal(count, 10 + 26 + 26);
+    assert_false(mayday_is_alnum((char) 0xe9));
+    assert_int_equal(mayday_lower('Z'), 'z');
+    assert_int_equal(mayday_lower('['), '[');
+    assert_int_equal(mayday_lower((char) 0xc9), (char) 0xc9);
+}
+
 int
 main(void)
 {
@@ -173,6 +204,8 @@ main(void)
         cmocka_unit_test(test_siphash__unaligned),
         cmocka_unit_test(test_random__differs),
         cmocka_unit_test(test_clock__goes_on),
+        cmocka_unit_test(test_hex_digit__others),
+        cmocka_unit_test(test_is_alnum__ascii_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

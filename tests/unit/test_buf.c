@@ -100,6 +100,24 @@ test_buf__exact_fit(void **state)
     assert_guards(&g);
 }
 
+static void
+test_buf_add_encoded__all_but_unreserved(void **state)
+{
+    char storage[64];
+    mayday_buf_t b;
+
+    (void) state;
+    mayday_buf_init(&b, storage, sizeof(storage));
+    mayday_buf_add_encoded(&b, mayday_slice("\0 %&+,/=\x80\xff", 10));
+    assert_string_equal(b.data, "%00%20%25%26%2B%2C%2F%3D%80%FF");
+    mayday_buf_init(&b, storage, sizeof(storage));
+    mayday_buf_add_encoded(&b, MAYDAY_SLICE("azAZ09-._~"));
+    assert_string_equal(b.data, "azAZ09-._~");
+    mayday_buf_init(&b, storage, sizeof(storage));
+    mayday_buf_add_encoded(&b, MAYDAY_SLICE(""));
+    assert_string_equal(b.data, "");
+}
+
 int
 main(void)
 {
@@ -108,6 +126,7 @@ main(void)
         cmocka_unit_test(test_buf_addf__cut),
         cmocka_unit_test(test_buf__no_room_at_all),
         cmocka_unit_test(test_buf__exact_fit),
+        cmocka_unit_test(test_buf_add_encoded__all_but_unreserved),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
