@@ -143,7 +143,8 @@ run_events(mayday_cli_t *cli)
     } else if (!cli->json && term->width > 0) {
         fputc('\n', term->out);
         say_count(term, n, "event");
-        if (n == atoi(cli->limit == NULL ? LIMIT_DEFAULT : cli->limit)) {
+        if (n == strtol(cli->limit == NULL ? LIMIT_DEFAULT : cli->limit, NULL, 10) &&
+            n < LIMIT_MAX) {
             mayday_term_say(term, MAYDAY_STYLE_DIM, ", the newest (--limit %d for more)",
                             n < LIMIT_MAX / 5 ? n * 5 : LIMIT_MAX);
         }
@@ -223,7 +224,7 @@ run_issues(mayday_cli_t *cli)
     events = cJSON_GetArraySize(rows);
     time_columns = mayday_row_time_columns(rows);
     n = newest_of_each(rows, issues);
-    qsort(issues, (size_t) n, sizeof(issues[0]), compare_rows);
+    qsort(issues, (size_t) n, sizeof(const cJSON *), compare_rows);
     if (n > 0 && !cli->json) {
         mayday_row_head(term, time_columns);
     }

@@ -185,7 +185,7 @@ show_count(const mayday_term_t *term, const char *name, const cJSON *by_reason,
             reasons[n++] = reason;
         }
     }
-    qsort(reasons, n, sizeof(reasons[0]), compare_numbers);
+    qsort(reasons, n, sizeof(const cJSON *), compare_numbers);
     say_total(term, name, style, sum(by_reason));
     for (size_t i = 0; i < n; i++) {
         fputs(i == 0 ? "   " : "", term->out);
