@@ -175,7 +175,7 @@ static void
 show_count(const mayday_term_t *term, const char *name, const cJSON *by_reason,
            mayday_style_t style)
 {
-    const cJSON *reasons[REASONS_MAX], *reason;
+    const cJSON *reasons[REASONS_MAX] = {NULL}, *reason;
     unsigned column = REASONS_COLUMN;
     size_t n = 0;
 
