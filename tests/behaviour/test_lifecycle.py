@@ -284,7 +284,10 @@ def test_stalled_clients_hold_up_neither_the_agent_nor_its_end(server, up):
         for client in clients:
             client.setblocking(False)
             if client.connect_ex(path) == 0:
-                client.send(b"GET /v1/sta")
+                try:
+                    client.send(b"GET /v1/sta")
+                except BrokenPipeError:
+                    pass  # turned away
         server.get("/shop/x")
         time.sleep(0.5)
         server.stop()
@@ -294,4 +297,4 @@ def test_stalled_clients_hold_up_neither_the_agent_nor_its_end(server, up):
             client.close()
     server.start()
     server.wait_agent()
-    assert captured(server) == 1
+    wait_for(lambda: captured(server) == 1, 10, lambda: server.counts())
