@@ -32,6 +32,8 @@ typedef struct {
     bool prepared;
 } retained_t;
 
+static retained_t *kept; /* NULL: there has been no instance yet */
+
 /* The agent as httpd's parent waits for it. */
 static apr_proc_t agent;
 static bool agent_registered;
@@ -146,28 +148,50 @@ agent_user(uid_t *uid, gid_t *gid)
     *gid = entry != NULL ? entry->pw_gid : ap_unixd_config.group_id;
 }
 
-static retained_t *
-retained(void)
+static void
+make_retained(void)
 {
-    retained_t *r = ap_retained_data_get(RETAINED_KEY);
-
-    if (r == NULL) {
-        r = ap_retained_data_create(RETAINED_KEY, sizeof(*r));
-        mayday_supervisor_init(&r->supervisor);
+    if (kept == NULL) {
+        kept = ap_retained_data_create(RETAINED_KEY, sizeof(*kept));
+        mayday_supervisor_init(&kept->supervisor);
     }
-    return r;
 }
 
 /*
- * In whatever the parent forks: only the parent may keep the agent alive, and
- * mod_cgid's daemon neither execs nor calls a hook in which to let go.
+ * In whatever this process forks. Only the parent may keep the agent alive, and
+ * mod_cgid's daemon neither execs nor calls a hook in which to let go. A CGI's
+ * child serves nobody: what it logs before it execs is not evidence, and
+ * another thread may have held a lock when it was forked.
  */
 static void
-let_go_of_agent(void)
+after_fork(void)
 {
-    if (mayday_ap.supervisor != NULL && mayday_ap.supervisor->life_fd[1] >= 0) {
-        close(mayday_ap.supervisor->life_fd[1]);
-        mayday_ap.supervisor->life_fd[1] = -1;
+    mayday_ap.serving = false;
+    if (kept != NULL && kept->supervisor.life_fd[1] >= 0) {
+        close(kept->supervisor.life_fd[1]);
+        kept->supervisor.life_fd[1] = -1;
+    }
+}
+
+/* Before any module's post_config: mod_cgid forks in its own. */
+int
+mayday_ap_pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    kept = ap_retained_data_get(RETAINED_KEY);
+    /* libc forgets it when this module is unloaded */
+    if (pthread_atfork(NULL, NULL, after_fork) != 0) {
+        ap_log_perror(APLOG_MARK, APLOG_WARNING, 0, plog,
+                      "MD0011: no memory: the agent may outlive the server");
+    }
+    return OK;
+}
+
+static void
+close_instance(void)
+{
+    if (kept != NULL && kept->prepared) {
+        mayday_instance_close(&kept->supervisor);
+        kept->prepared = false;
     }
 }
 
@@ -175,13 +199,10 @@ let_go_of_agent(void)
 static apr_status_t
 leave_parent(void *data)
 {
-    retained_t *r = data;
-
     mayday_ap.supervisor = NULL;
-    if (getpid() == mayday_ap.parent && r->prepared &&
+    if (getpid() == mayday_ap.parent &&
         ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_DESTROY_CONFIG) {
-        mayday_instance_close(&r->supervisor);
-        r->prepared = false;
+        close_instance();
     }
     return APR_SUCCESS;
 }
@@ -190,7 +211,6 @@ int
 mayday_ap_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     mayday_instance_t *instance = mayday_ap.instance;
-    retained_t *r;
     int processes = 1;
     uid_t uid;
     gid_t gid;
@@ -199,35 +219,27 @@ mayday_ap_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, se
         ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL || instance == NULL) {
         return OK;
     }
-    r = retained();
     if (!instance->any_enabled) {
-        if (r->prepared) {
-            mayday_instance_close(&r->supervisor);
-            r->prepared = false;
-        }
+        close_instance();
         return OK;
     }
+    make_retained();
     instance->server_version = server_version(pconf);
     instance->identity = main_configuration(pconf, s->process);
     instance->error_log = error_log_path(pconf, s);
     ap_mpm_query(AP_MPMQ_HARD_LIMIT_DAEMONS, &processes);
     agent_user(&uid, &gid);
-    if (mayday_instance_prepare(&r->supervisor, instance, (uint32_t) processes, uid, gid, say, s) !=
-        MAYDAY_OK) {
+    if (mayday_instance_prepare(&kept->supervisor, instance, (uint32_t) processes, uid, gid, say,
+                                s) != MAYDAY_OK) {
         return OK; /* it said why; httpd runs on without capture */
     }
-    r->prepared = true;
-    mayday_ap.supervisor = &r->supervisor;
+    kept->prepared = true;
+    mayday_ap.supervisor = &kept->supervisor;
     mayday_ap.parent = getpid();
-    mayday_ap.one_process = ap_exists_config_define("ONE_PROCESS") ||
-                            ap_exists_config_define("DEBUG"); /* httpd -X */
+    mayday_ap.one_process =
+        ap_exists_config_define("ONE_PROCESS") || ap_exists_config_define("DEBUG"); /* httpd -X */
     agent_pool = pconf;
-    apr_pool_cleanup_register(pconf, r, leave_parent, apr_pool_cleanup_null);
-    /* libc forgets it when this module is unloaded */
-    if (pthread_atfork(NULL, NULL, let_go_of_agent) != 0) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "MD0011: no memory: the agent may outlive the server");
-    }
+    apr_pool_cleanup_register(pconf, NULL, leave_parent, apr_pool_cleanup_null);
     supervise(s);
     return OK;
 }
@@ -244,10 +256,20 @@ leave_child(void *data)
     return APR_SUCCESS;
 }
 
+/* mod_http2 has threads of its own also where the MPM has none. */
+static bool
+is_threaded(void)
+{
+    int threaded = 0;
+
+    ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded);
+    return threaded != AP_MPMQ_NOT_SUPPORTED || ap_find_linked_module("mod_http2.c") != NULL;
+}
+
 void
 mayday_ap_child_init(apr_pool_t *pchild, server_rec *s)
 {
-    int is_threaded = 0, threads = 1;
+    int threads = 1;
 
     if (mayday_ap.supervisor == NULL) {
         return;
@@ -255,18 +277,17 @@ mayday_ap_child_init(apr_pool_t *pchild, server_rec *s)
     if (!mayday_ap.one_process) {
         mayday_instance_after_fork(mayday_ap.supervisor, false);
     }
-    ap_mpm_query(AP_MPMQ_IS_THREADED, &is_threaded);
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     mayday_ap.pid = getpid();
     mayday_ids_init(&mayday_ap.ids);
     mayday_lane_init(&mayday_ap.lane, &mayday_ap.supervisor->segment,
-                     mayday_ap.supervisor->settings, is_threaded != AP_MPMQ_NOT_SUPPORTED);
+                     mayday_ap.supervisor->settings, is_threaded());
     if (mayday_lane_claim(&mayday_ap.lane) != MAYDAY_OK) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "MD0010: no lane is free: failures of this process are lost and counted "
                      "until one is");
     }
-    mayday_ap_log_init(pchild, threads);
+    mayday_ap_log_init(threads);
     apr_pool_cleanup_register(pchild, NULL, leave_child, apr_pool_cleanup_null);
     mayday_ap.serving = true;
 }

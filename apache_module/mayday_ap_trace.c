@@ -11,12 +11,13 @@
 
 #include "ap_expr.h"
 #include "apr_strings.h"
+#include "mod_log_config.h"
 
 /* Where the request's trace and id are, on the first request of a chain. */
 mayday_ap_ctx_t *
 mayday_ap_ctx(request_rec *first)
 {
-    mayday_ap_ctx_t *ctx = ap_get_module_config(first->request_config, &mayday_module);
+    mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(first);
 
     if (ctx == NULL) {
         ctx = apr_pcalloc(first->pool, sizeof(*ctx));
@@ -37,42 +38,17 @@ mayday_ap_eval(request_rec *r, const mayday_expr_t *expr)
     return mayday_slice_str(error == NULL ? value : NULL);
 }
 
-/* A trace id as configured: 32 hex digits, dashes (of a UUID) aside. */
-static bool
-trace_id_of(mayday_slice_t text, uint8_t id[16])
-{
-    char digits[32];
-    size_t len = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] == '-') {
-            continue;
-        }
-        if (len == sizeof(digits)) {
-            return false;
-        }
-        digits[len++] = text.data[i];
-    }
-    return mayday_unhex(id, 16, mayday_slice(digits, len)) == MAYDAY_OK;
-}
-
 const mayday_trace_t *
 mayday_ap_trace(request_rec *first, const mayday_place_t *place)
 {
     mayday_ap_ctx_t *ctx = mayday_ap_ctx(first);
-    uint8_t id[16];
+    uint8_t id[sizeof(ctx->trace.trace_id)];
 
     if (ctx->has_trace) {
         return &ctx->trace;
     }
     ctx->has_trace = true;
-    if (place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_IGNORE) {
-        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
-    } else if (place->trace_id != NULL &&
-               trace_id_of(mayday_ap_eval(first, place->trace_id), id)) {
-        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
-        memcpy(ctx->trace.trace_id, id, sizeof(id));
-    } else {
+    if (place->trace_mode == MAYDAY_TRACE_EXTRACT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) {
         const char *sentry = apr_table_get(first->headers_in, "sentry-trace");
         const char *w3c = apr_table_get(first->headers_in, "traceparent");
 
@@ -81,6 +57,13 @@ mayday_ap_trace(request_rec *first, const mayday_place_t *place)
         if (ctx->trace.has_parent) {
             ctx->baggage = apr_table_get(first->headers_in, "baggage");
         }
+    } else {
+        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
+    }
+    /* there is none in mode ignore */
+    if (place->trace_id != NULL &&
+        mayday_unhex(id, sizeof(id), mayday_ap_eval(first, place->trace_id)) == MAYDAY_OK) {
+        memcpy(ctx->trace.trace_id, id, sizeof(id));
     }
     return &ctx->trace;
 }
@@ -138,21 +121,20 @@ static const variable_t variables[] = {
     {"MAYDAY_BAGGAGE", value_baggage},
 };
 
-void
-mayday_ap_show(request_rec *r, bool with_trace)
+/* The environment and notes of the ErrorDocument of a failure. */
+static __attribute__((noinline)) void
+show(request_rec *r)
 {
     request_rec *first = (request_rec *) mayday_ap_first(r);
-    size_t count = with_trace ? MAYDAY_COUNT(variables) : 1;
 
-    for (size_t i = 0; i < count; i++) {
-        const char *value = variables[i].value(first, first->pool);
+    for (size_t i = 0; i < MAYDAY_COUNT(variables); i++) {
+        const char *value = variables[i].value(first, r->pool);
 
         if (*value != '\0') {
             apr_table_setn(r->subprocess_env, variables[i].name, value);
             apr_table_setn(r->notes, variables[i].name, value);
         }
     }
-    mayday_ap_ctx(first)->shown = true;
 }
 
 static const char *
@@ -182,6 +164,30 @@ mayday_ap_expr_lookup(ap_expr_lookup_parms *parms)
         }
     }
     return DECLINED;
+}
+
+/* "%^ME" of an access log: the id of the event, where there is one. */
+static const char *
+log_event_id(request_rec *r, char *argument)
+{
+    request_rec *first = (request_rec *) mayday_ap_first(r);
+    const mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(first);
+
+    return ctx != NULL && ctx->captured ? value_event_id(first, r->pool) : NULL;
+}
+
+/* A pre_config hook: before formats are read. */
+int
+mayday_ap_log_formats(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    static char tag[] = "^ME";
+    APR_OPTIONAL_FN_TYPE(ap_register_log_handler) *add =
+        APR_RETRIEVE_OPTIONAL_FN(ap_register_log_handler);
+
+    if (add != NULL) {
+        add(pconf, tag, log_event_id, 0);
+    }
+    return OK;
 }
 
 /* ---- hooks ---- */
@@ -226,7 +232,7 @@ mayday_ap_post_read_request(request_rec *r)
     if (MAYDAY_UNLIKELY(r->prev != NULL)) {
         if (mayday_ap_is_failed(r->prev)) {
             /* r is the ErrorDocument of a failure */
-            mayday_ap_show(r, true);
+            show(r);
         }
     } else if (r->connection->master != NULL) {
         enter_stream(r);
@@ -234,15 +240,6 @@ mayday_ap_post_read_request(request_rec *r)
         mayday_ap_log_enter(r);
     }
     return DECLINED;
-}
-
-/* httpd is about to send its own page. */
-void
-mayday_ap_insert_error_filter(request_rec *r)
-{
-    if (mayday_ap.serving && r->main == NULL && mayday_ap_is_failed(r)) {
-        mayday_ap_show(r, false);
-    }
 }
 
 /* The members of a baggage header that are not Sentry's: those of another trace go. */

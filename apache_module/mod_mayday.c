@@ -70,10 +70,13 @@ host_init(host_ctx_t *ctx)
 
 /* ---- create and merge ---- */
 
+static bool hands_on; /* some place gives upstreams a trace: the hook for that is set */
+
 static apr_status_t
 forget_instance(void *data)
 {
     mayday_ap.instance = NULL;
+    hands_on = false;
     return APR_SUCCESS;
 }
 
@@ -120,13 +123,20 @@ is_of_instance(mayday_directive_t directive)
 {
     enum { PLACE, INSTANCE };
     static const uint8_t scopes[] = {
-#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax, summary) \
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
     scope,
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE
     };
 
     return scopes[directive] == INSTANCE;
+}
+
+static bool
+hands_trace_on(const mayday_place_t *place)
+{
+    return place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_PROPAGATE;
 }
 
 static const char *
@@ -151,8 +161,15 @@ set_directive(cmd_parms *cmd, void *place, int argc, char *const argv[])
     }
     error = mayday_directive_set(&host, mayday_ap.instance, instance ? NULL : place, directive,
                                  args, (size_t) argc);
-    return error == NULL ? NULL
-                         : apr_psprintf(cmd->pool, "%s directive %s", cmd->cmd->name, error);
+    if (error != NULL) {
+        return apr_psprintf(cmd->pool, "%s directive %s", cmd->cmd->name, error);
+    }
+    if (directive == MAYDAY_DIRECTIVE_TRACE_CONTEXT && !hands_on && hands_trace_on(place)) {
+        /* httpd sorts its hooks after this; where nobody asks, no request passes it */
+        ap_hook_fixups(mayday_ap_fixups, NULL, NULL, APR_HOOK_MIDDLE);
+        hands_on = true;
+    }
+    return NULL;
 }
 
 /* ---- command table ---- */
@@ -161,8 +178,9 @@ set_directive(cmd_parms *cmd, void *place, int argc, char *const argv[])
 #define WHERE_INSTANCE RSRC_CONF
 
 static const command_rec mayday_commands[] = {
-#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax, summary) \
-    AP_INIT_TAKE_ARGV(httpd, set_directive, (void *) (uintptr_t) MAYDAY_DIRECTIVE_##id,             \
+#define MAYDAY_DIRECTIVE(id, nginx, httpd, scope, min, max, parser, inherit, dflt, syntax,         \
+                         summary)                                                                  \
+    AP_INIT_TAKE_ARGV(httpd, set_directive, (void *) (uintptr_t) MAYDAY_DIRECTIVE_##id,            \
                       WHERE_##scope, syntax ": " summary),
 #include "core/capture/directives.def"
 #undef MAYDAY_DIRECTIVE
@@ -170,22 +188,40 @@ static const command_rec mayday_commands[] = {
 
 /* ---- hooks ---- */
 
+/* The thread turns away from a connection: for now, or for good. */
+
+static void
+suspend_connection(conn_rec *c, request_rec *r)
+{
+    mayday_ap_log_leave();
+}
+
+static int
+pre_close_connection(conn_rec *c)
+{
+    mayday_ap_log_leave();
+    return DECLINED;
+}
+
 static void
 register_hooks(apr_pool_t *p)
 {
-    /* Before the loggers, so that they can log the event's id. */
-    ap_hook_log_transaction(mayday_ap_log_transaction, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_error_log(mayday_ap_error_log, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_read_request(mayday_ap_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_suspend_connection(mayday_ap_suspend, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_fixups(mayday_ap_fixups, NULL, NULL, APR_HOOK_MIDDLE);
-    /* Before mod_headers, whose Header may show the id. */
-    ap_hook_insert_error_filter(mayday_ap_insert_error_filter, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_expr_lookup(mayday_ap_expr_lookup, NULL, NULL, APR_HOOK_MIDDLE);
+    static const char *const log_config[] = {"mod_log_config.c", NULL};
+
+    ap_hook_pre_config(mayday_ap_pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_config(mayday_ap_log_formats, log_config, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(mayday_ap_optional_fn_retrieve, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(mayday_ap_post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(mayday_ap_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_monitor(mayday_ap_monitor, NULL, NULL, APR_HOOK_MIDDLE);
+
+    ap_hook_expr_lookup(mayday_ap_expr_lookup, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_error_log(mayday_ap_error_log, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_suspend_connection(suspend_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_pre_close_connection(pre_close_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_read_request(mayday_ap_post_read_request, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    /* Before the loggers, so that they can log the event's id. */
+    ap_hook_log_transaction(mayday_ap_log_transaction, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }
 
 module AP_MODULE_DECLARE_DATA mayday_module = {
