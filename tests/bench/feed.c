@@ -165,8 +165,9 @@ queued(const char *program, const char *state)
     if (f != NULL) {
         pclose(f);
     }
-    at = strstr(json, "\"queue\":{\"events\":");
-    return at == NULL ? -1 : strtol(at + strlen("\"queue\":{\"events\":"), NULL, 10);
+    at = strstr(json, "\"queue\":");
+    at = at == NULL ? NULL : strstr(at, "\"events\":");
+    return at == NULL ? -1 : strtol(at + strlen("\"events\":"), NULL, 10);
 }
 
 static int
