@@ -20,6 +20,7 @@ class Bugsink:
 
     def __init__(self, directory, cache):
         self.directory = pathlib.Path(directory)
+        self.projects = 0
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = dict(os.environ, PYTHONPATH=str(self.directory), HOME=str(self.directory),
@@ -106,8 +107,9 @@ BUGSINK.update({{
         return rows
 
     def project(self, name):
-        made = self.call("POST", "/projects/",
-                         {"name": name, "team": self.team, "visibility": "joinable"})
+        self.projects += 1
+        made = self.call("POST", "/projects/", {"name": f"{name} {self.projects}", "team": self.team,
+                                                "visibility": "joinable"})
         return Project(self, made["id"])
 
     def stop(self):

@@ -469,7 +469,7 @@ class Httpd(Server):
         groups = "".join(
             f"<Proxy balancer://{name}>\n" +
             "".join(f"  BalancerMember http://{p} retry=60 connectiontimeout=1 timeout=1\n"
-                    for p in peers) + "</Proxy>\n" for name, peers in self.groups.items())
+                    for p in peers) + "  ProxySet forcerecovery=Off\n</Proxy>\n" for name, peers in self.groups.items())
         user = f"User {WORKER_USER}\nGroup {WORKER_GROUP}\n" if os.getuid() == 0 else ""
         processes = (f"StartServers {self.workers}\nServerLimit 4\nThreadsPerChild 25\n"
                      "MaxRequestWorkers 100\nMinSpareThreads 25\nMaxSpareThreads 100\n"
