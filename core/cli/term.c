@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "core/base/utf8.h"
+#include "core/event/utf8.h"
 
 #define WIDTH_MIN 40u /* narrower than that, lines may wrap */
 

@@ -1,16 +1,18 @@
 /*
- * Text from outside, made fit for JSON: whatever came becomes valid UTF-8 that
- * holds no NUL, of a bounded number of characters (Sentry's limits count
- * characters, not bytes).
+ * UTF-8, decoded strictly (RFC 3629): no overlong forms, no surrogates, nothing
+ * beyond U+10FFFF. And text from outside, made fit for JSON: whatever came
+ * becomes valid UTF-8 that holds no NUL, of a bounded number of characters
+ * (Sentry's limits count characters, not bytes).
  *
- * Runs in the agent; allocates nothing, blocks on nothing.
+ * Runs in the agent and the command; allocates nothing, blocks on nothing.
  */
 #ifndef MAYDAY_EVENT_UTF8_H
 #define MAYDAY_EVENT_UTF8_H
 
-#include "core/base/utf8.h"
+#include "core/base/base.h"
 
-#define MAYDAY_UTF8_ELLIPSIS "..." /* ends a text that was cut */
+#define MAYDAY_UTF8_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD stands where an invalid byte stood */
+#define MAYDAY_UTF8_ELLIPSIS "..."             /* ends a text that was cut */
 
 /* Room that always suffices for a text of len bytes: a broken byte takes three. */
 #define MAYDAY_UTF8_SIZE(len) ((len) *3 + sizeof(MAYDAY_UTF8_ELLIPSIS))
@@ -20,6 +22,13 @@ typedef struct {
     size_t chars;       /* characters written                                    */
     size_t chars_whole; /* characters that the whole text has                    */
 } mayday_utf8_info_t;
+
+/*
+ * The number of bytes (1 to 4) of the character that s begins with, and its
+ * code point. 0: s is empty or begins with an invalid sequence; *code is
+ * unspecified and the caller should step over one byte.
+ */
+size_t mayday_utf8_decode(mayday_slice_t s, uint32_t *code);
 
 /*
  * Copies text to out (size bytes; MAYDAY_UTF8_SIZE(text.len) is enough, less is
