@@ -10,7 +10,7 @@
 #include "core/base/base.h"
 
 typedef struct {
-    uint8_t key[16];
+    uint64_t key[4]; /* the hash's state before the first word */
     _Atomic uint64_t counter;
 } mayday_ids_t;
 
@@ -18,7 +18,12 @@ typedef struct {
  * the kernel gives no random bytes. */
 void mayday_ids_init(mayday_ids_t *ids);
 
-/* Threads may call it at once. */
+/* Threads may call these at once. */
 void mayday_ids_next(mayday_ids_t *ids, uint8_t out[16]);
+
+/* The ids of a trace and of its first span. */
+void mayday_ids_next_trace(mayday_ids_t *ids, uint8_t trace_id[16], uint8_t span_id[8]);
+
+void mayday_ids_next_span(mayday_ids_t *ids, uint8_t span_id[8]);
 
 #endif

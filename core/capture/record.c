@@ -9,14 +9,14 @@
 /* A field that would have less room than this for its text is left out. */
 #define USEFUL_LEN_MIN 32u
 
-static inline uint8_t *
+static inline __attribute__((always_inline)) void
 put_pair(mayday_record_t *record, mayday_field_t field, size_t max, unsigned flags,
          mayday_slice_t name, mayday_slice_t value)
 {
     uint16_t name_len;
 
     if (name.len == 0) {
-        return NULL;
+        return;
     }
     if (MAYDAY_UNLIKELY(sizeof(name_len) + name.len + value.len > max)) {
         size_t left = max - sizeof(name_len);
@@ -27,16 +27,12 @@ put_pair(mayday_record_t *record, mayday_field_t field, size_t max, unsigned fla
     }
     uint8_t *payload =
         mayday_record_field(record, field, flags, sizeof(name_len) + name.len + value.len);
-    if (payload == NULL) {
-        return NULL;
+    if (payload != NULL) {
+        name_len = (uint16_t) name.len;
+        memcpy(payload, &name_len, sizeof(name_len));
+        mayday_copy(payload + sizeof(name_len), name.data, name.len);
+        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
     }
-    name_len = (uint16_t) name.len;
-    memcpy(payload, &name_len, sizeof(name_len));
-    memcpy(payload + sizeof(name_len), name.data, name.len);
-    if (value.len > 0) {
-        memcpy(payload + sizeof(name_len) + name.len, value.data, value.len);
-    }
-    return payload;
 }
 
 void
@@ -51,7 +47,7 @@ mayday_record_pair(mayday_record_t *record, mayday_field_t field, size_t max, ma
  * which the caller fills. The field's length is known only afterwards. NULL: no
  * room.
  */
-static uint8_t *
+static inline __attribute__((always_inline)) uint8_t *
 put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t fixed,
              const mayday_redact_t *redact, mayday_slice_t text, bool is_query)
 {
@@ -74,88 +70,6 @@ put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t f
         record->flags |= MAYDAY_RECORD_TRUNCATED;
     }
     return mayday_record_field(record, field, flags, fixed + len);
-}
-
-/*
- * Whether name is `lower`, which has as many bytes, all of them small letters,
- * digits or "-". Other bytes than these may pass for one of them; no header has
- * any, and all that would follow is that a value is looked at as a URL.
- */
-static inline bool
-ieq_lower(mayday_slice_t name, const char *lower)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        if ((name.data[i] | 0x20) != lower[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/*
- * Headers whose value is a URL or a path with a query, set by browsers or by
- * proxies on the way. By length, because most headers have another length than
- * any of these, and a linear search for each header cost more than the rest of
- * the record.
- */
-static bool
-is_url_valued(mayday_slice_t name)
-{
-#define IS(lower) ieq_lower(name, lower)
-    switch (name.len) {
-    case 4:
-        return IS("link");
-    case 6:
-        return IS("origin");
-    case 7:
-        return IS("referer") || IS("refresh");
-    case 8:
-        return IS("location") || IS("referrer");
-    case 9:
-        return IS("x-referer") || IS("ping-from");
-    case 10:
-        return IS("x-referrer");
-    case 11:
-        return IS("destination");
-    case 13:
-        return IS("x-rewrite-url") || IS("x-request-url") || IS("x-request-uri") ||
-               IS("x-current-url");
-    case 14:
-        return IS("x-original-url") || IS("x-original-uri") || IS("hx-current-url") ||
-               IS("x-http-referer");
-    case 15:
-        return IS("x-forwarded-uri") || IS("x-forwarded-url") || IS("x-original-path");
-    case 16:
-        return IS("content-location") || IS("x-forwarded-path") || IS("x-accel-redirect");
-    case 19:
-        return IS("turbolinks-referrer");
-    case 21:
-        return IS("x-envoy-original-path");
-    case 23:
-        return IS("x-auth-request-redirect");
-    default:
-        return false;
-    }
-#undef IS
-}
-
-/* Cookie, Cookie2, Set-Cookie, X-Original-Cookie: whatever carries whole cookies. */
-static inline bool
-is_cookie_valued(mayday_slice_t name)
-{
-    const size_t len = sizeof("cookie") - 1;
-    char last;
-
-    if (name.len < len) {
-        return false;
-    }
-    last = name.data[name.len - 1];
-    if (last == '2') {
-        name.len--;
-    } else if ((last | 0x20) != 'e') {
-        return false;
-    }
-    return name.len >= len && ieq_lower(mayday_slice(name.data + name.len - len, len), "cookie");
 }
 
 static mayday_slice_t
@@ -208,28 +122,35 @@ put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_
 
     if (payload != NULL) {
         memcpy(payload, &name_len, sizeof(name_len));
-        memcpy(payload + sizeof(name_len), name.data, name.len);
+        mayday_copy(payload + sizeof(name_len), name.data, name.len);
     }
 }
 
 void
-mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_slice_t name,
-                     mayday_slice_t value)
+mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
+                         const mayday_usual_header_t *usual, mayday_slice_t name,
+                         mayday_slice_t value)
 {
-    bool has_cookies = is_cookie_valued(name);
+    mayday_header_kind_t kind = usual != NULL ? (mayday_header_kind_t) usual->kind
+                                              : mayday_header_judge(collect->headers.redact, name);
+    unsigned flags = 0;
 
-    if (has_cookies && name.len == sizeof("cookie") - 1 && collect->cookies.on) {
+    if (kind == MAYDAY_HEADER_COOKIES && collect->cookies.on && name.len == sizeof("cookie") - 1) {
         put_cookies(record, collect->cookies.redact, value);
-    } else if (!collect->headers.on) {
         return;
-    } else if (has_cookies || mayday_redact_is_sensitive(collect->headers.redact, name)) {
-        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, MAYDAY_FIELD_FILTERED, name,
-                 MAYDAY_SLICE(MAYDAY_FILTERED));
-    } else if (is_url_valued(name)) {
-        put_url_header(record, collect, name, value);
-    } else {
-        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, 0, name, value);
     }
+    if (!collect->headers.on) {
+        return;
+    }
+    if (kind == MAYDAY_HEADER_URL) {
+        put_url_header(record, collect, name, value);
+        return;
+    }
+    if (kind != MAYDAY_HEADER_PLAIN) {
+        value = MAYDAY_SLICE(MAYDAY_FILTERED);
+        flags = MAYDAY_FIELD_FILTERED;
+    }
+    put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, flags, name, value);
 }
 
 void
@@ -257,9 +178,7 @@ mayday_record_attempt(mayday_record_t *record, const mayday_record_attempt_t *at
         mayday_record_field(record, MAYDAY_FIELD_ATTEMPT, flags, sizeof(*attempt) + peer.len);
     if (payload != NULL) {
         memcpy(payload, attempt, sizeof(*attempt));
-        if (peer.len > 0) {
-            memcpy(payload + sizeof(*attempt), peer.data, peer.len);
-        }
+        mayday_copy(payload + sizeof(*attempt), peer.data, peer.len);
     }
 }
 

@@ -12,8 +12,9 @@
 #ifndef MAYDAY_RECORD_H
 #define MAYDAY_RECORD_H
 
+#include "core/base/bytes.h"
+#include "core/capture/header.h"
 #include "core/capture/lane.h"
-#include "core/capture/redact.h"
 
 /* Bytes of payload that one more field may have. */
 static inline size_t
@@ -25,21 +26,24 @@ mayday_record_room(const mayday_record_t *record)
 }
 
 /*
- * Begins a field of len bytes: where its payload goes, or NULL if there is no
- * room. The caller writes all of it.
+ * Begins a field of len bytes, at most the field's maximum: where its payload
+ * goes, or NULL if there is no room. The caller writes all of it.
  */
 static inline uint8_t *
 mayday_record_field(mayday_record_t *record, mayday_field_t field, unsigned flags, size_t len)
 {
-    mayday_field_header_t header = {(uint8_t) field, (uint8_t) flags, (uint16_t) len};
-    uint8_t *payload = record->pos + sizeof(header);
+    uint8_t *start = record->pos, *payload = start + sizeof(mayday_field_header_t);
+    uint16_t payload_len = (uint16_t) len;
 
-    if (MAYDAY_UNLIKELY((size_t) (record->end - record->pos) < sizeof(header) + len)) {
+    /* The sum stays in the ring: a field is far shorter than what is mapped behind a record. */
+    if (MAYDAY_UNLIKELY(payload + len > record->end)) {
         record->flags |= MAYDAY_RECORD_TRUNCATED;
         return NULL;
     }
-    memcpy(record->pos, &header, sizeof(header));
     record->pos = payload + len;
+    start[offsetof(mayday_field_header_t, tag)] = (uint8_t) field;
+    start[offsetof(mayday_field_header_t, flags)] = (uint8_t) flags;
+    memcpy(start + offsetof(mayday_field_header_t, len), &payload_len, sizeof(payload_len));
     return payload;
 }
 
@@ -69,7 +73,7 @@ mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max, m
     }
     uint8_t *payload = mayday_record_field(record, field, flags, value.len);
     if (payload != NULL) {
-        memcpy(payload, value.data, value.len);
+        mayday_copy(payload, value.data, value.len);
     }
 }
 #define mayday_record_text(record, ID, value)                                                      \
@@ -88,8 +92,8 @@ void mayday_record_pair(mayday_record_t *record, mayday_field_t field, size_t ma
  * X-Original-URL, …) have the values of their query filtered. Cookie is split
  * into COOKIE fields where cookies are collected and filtered whole elsewhere.
  */
-void mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect,
-                          mayday_slice_t name, mayday_slice_t value);
+static inline void mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect,
+                                        mayday_slice_t name, mayday_slice_t value);
 
 /* The query without its "?": nothing where it is not collected. */
 void mayday_record_query(mayday_record_t *record, const mayday_collect_t *collect,
@@ -106,5 +110,31 @@ void mayday_record_attempt(mayday_record_t *record, const mayday_record_attempt_
  */
 void mayday_record_log_line(mayday_record_t *record, const mayday_collect_t *collect,
                             uint32_t level, uint64_t time_us, mayday_slice_t text);
+
+/* usual: what is known of the name, or NULL. */
+void mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
+                              const mayday_usual_header_t *usual, mayday_slice_t name,
+                              mayday_slice_t value);
+
+static inline void
+mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_slice_t name,
+                     mayday_slice_t value)
+{
+    const mayday_usual_header_t *usual = mayday_header_usual(collect->headers.redact, name);
+    uint16_t name_len = (uint16_t) name.len;
+    size_t len = sizeof(name_len) + name.len + value.len;
+
+    if (MAYDAY_UNLIKELY(usual == NULL || usual->kind != MAYDAY_HEADER_PLAIN ||
+                        !collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
+        mayday_record_odd_header(record, collect, usual, name, value);
+        return;
+    }
+    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
+    if (payload != NULL) {
+        memcpy(payload, &name_len, sizeof(name_len));
+        mayday_copy(payload + sizeof(name_len), name.data, name.len);
+        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
+    }
+}
 
 #endif

@@ -15,6 +15,8 @@
  */
 #include "core/capture/redact.h"
 
+#include "core/base/bytes.h"
+#include "core/capture/header.h"
 #include "core/capture/record_format.h"
 
 #define TERM_LEN_MAX 64
@@ -22,20 +24,6 @@
 
 enum { FOUND, ESCAPED, ROOT, STATES_FIXED };     /* rows before the terms' own */
 enum { CLASS_OTHER, CLASS_PERCENT, CLASS_TERM }; /* columns                    */
-
-typedef struct {
-    const mayday_slice_t *names;
-    size_t count;
-} names_t;
-
-typedef const void *const *row_t; /* a cell for each class: the next row_t */
-
-struct mayday_redact {
-    uint8_t classes[256];
-    row_t root, found, escaped;
-    names_t plain;
-    names_t allow;
-};
 
 static const mayday_slice_t sensitive_terms[] = {
     {"auth", 4}, {"token", 5}, {"secret", 6},  {"password", 8},     {"passwd", 6},   {"pwd", 3},
@@ -61,21 +49,13 @@ typedef struct {
 
 typedef void (*each_term_pt)(builder_t *b, mayday_slice_t term);
 
-static uint8_t
-lower(char c)
-{
-    uint8_t byte = (uint8_t) c;
-
-    return byte >= 'A' && byte <= 'Z' ? (uint8_t) (byte | 0x20) : byte;
-}
-
 static void
 add_classes(builder_t *b, mayday_slice_t term)
 {
     mayday_redact_t *r = b->redact;
 
     for (size_t i = 0; i < term.len; i++) {
-        uint8_t byte = lower(term.data[i]);
+        uint8_t byte = (uint8_t) mayday_lower(term.data[i]);
 
         if (r->classes[byte] == CLASS_OTHER) {
             r->classes[byte] = (uint8_t) b->width++;
@@ -91,7 +71,8 @@ add_term(builder_t *b, mayday_slice_t term)
     uint32_t row = ROOT;
 
     for (size_t i = 0; i < term.len; i++) {
-        uint32_t *next = &b->table[row * b->width + r->classes[lower(term.data[i])]];
+        uint8_t class = r->classes[(uint8_t) mayday_lower(term.data[i])];
+        uint32_t *next = &b->table[row * b->width + class];
 
         if (*next == 0) {
             *next = (uint32_t) b->rows++;
@@ -153,6 +134,9 @@ finish(builder_t *b, mayday_alloc_pt alloc, void *ctx)
     b->redact->found = rows + FOUND * b->width;
     b->redact->escaped = rows + ESCAPED * b->width;
     b->redact->root = rows + ROOT * b->width;
+    /* With a list of the only harmless names every key must be looked at twice. */
+    b->redact->harmless = b->redact->allow.count > 0 ? rows + cells : b->redact->root;
+    mayday_header_learn(b->redact);
     return true;
 }
 
@@ -184,7 +168,7 @@ are_usable(const mayday_slice_t *words, size_t count)
 }
 
 static bool
-copy_names(mayday_alloc_pt alloc, void *ctx, names_t *out, const mayday_slice_t *names,
+copy_names(mayday_alloc_pt alloc, void *ctx, mayday_names_t *out, const mayday_slice_t *names,
            size_t count)
 {
     mayday_slice_t *copy;
@@ -205,7 +189,7 @@ copy_names(mayday_alloc_pt alloc, void *ctx, names_t *out, const mayday_slice_t 
         memcpy(text, names[i].data, names[i].len);
         copy[i] = mayday_slice(text, names[i].len);
     }
-    *out = (names_t){copy, count};
+    *out = (mayday_names_t){copy, count};
     return true;
 }
 
@@ -265,7 +249,7 @@ decode(mayday_slice_t text, size_t *at)
 static bool
 is_found_decoded(const mayday_redact_t *redact, mayday_slice_t key)
 {
-    row_t row = redact->root;
+    mayday_row_t row = redact->root;
 
     for (size_t i = 0; i < key.len;) {
         uint8_t byte = decode(key, &i);
@@ -276,14 +260,14 @@ is_found_decoded(const mayday_redact_t *redact, mayday_slice_t key)
 }
 
 static bool
-is_named(const names_t *names, mayday_slice_t key)
+is_named(const mayday_names_t *names, mayday_slice_t key)
 {
     for (size_t n = 0; n < names->count; n++) {
         mayday_slice_t name = names->names[n];
         size_t at = 0, i = 0;
 
         while (at < key.len && i < name.len &&
-               lower((char) decode(key, &at)) == lower(name.data[i])) {
+               mayday_lower((char) decode(key, &at)) == mayday_lower(name.data[i])) {
             i++;
         }
         if (at == key.len && i == name.len) {
@@ -295,30 +279,38 @@ is_named(const names_t *names, mayday_slice_t key)
 
 /* Apart, so that the usual case saves and restores no registers. */
 static __attribute__((noinline)) bool
-is_sensitive_after_all(const mayday_redact_t *redact, mayday_slice_t key, row_t row)
+is_sensitive_after_all(const mayday_redact_t *redact, mayday_slice_t key, mayday_row_t row)
 {
     bool found = row == redact->found || (row == redact->escaped && is_found_decoded(redact, key));
 
-    if (is_named(&redact->plain, key)) {
+    if (redact->plain.count > 0 && is_named(&redact->plain, key)) {
         return false;
     }
     return found || (redact->allow.count > 0 && !is_named(&redact->allow, key));
 }
 
+/* The row in which the automaton ends. */
+static inline mayday_row_t
+run(const mayday_redact_t *redact, const char *at, const char *end)
+{
+    mayday_row_t row = redact->root;
+
+    if ((end - at) % 2 != 0) {
+        row = row[redact->classes[(uint8_t) *at++]];
+    }
+    while (at < end) {
+        row = row[redact->classes[(uint8_t) *at++]];
+        row = row[redact->classes[(uint8_t) *at++]];
+    }
+    return row;
+}
+
 bool
 mayday_redact_is_sensitive(const mayday_redact_t *redact, mayday_slice_t key)
 {
-    const uint8_t *at = (const uint8_t *) key.data, *end = at + key.len;
-    row_t row = redact->root;
+    mayday_row_t row = run(redact, key.data, key.data + key.len);
 
-    if (key.len % 2 != 0) {
-        row = row[redact->classes[*at++]];
-    }
-    while (at < end) {
-        row = row[redact->classes[*at++]];
-        row = row[redact->classes[*at++]];
-    }
-    if (MAYDAY_LIKELY(row != redact->found && row != redact->escaped && redact->allow.count == 0)) {
+    if (MAYDAY_LIKELY(row >= redact->harmless)) {
         return false;
     }
     return is_sensitive_after_all(redact, key, row);
@@ -332,25 +324,26 @@ typedef struct {
     unsigned flags;
 } output_t;
 
-static void
-put(output_t *out, const char *data, size_t len)
+static inline void
+put(output_t *out, const char *from, const char *to)
 {
-    size_t n = len < out->room ? len : out->room;
+    size_t len = (size_t) (to - from);
 
-    if (n > 0) {
-        memcpy(out->at, data, n);
-        out->at += n;
-        out->room -= n;
-    }
-    if (n < len) {
+    if (MAYDAY_UNLIKELY(len > out->room)) {
+        len = out->room;
         out->flags |= MAYDAY_FIELD_CUT;
     }
+    mayday_copy(out->at, from, len);
+    out->at += len;
+    out->room -= len;
 }
 
 static void
 put_filtered(output_t *out)
 {
-    put(out, MAYDAY_FILTERED, sizeof(MAYDAY_FILTERED) - 1);
+    static const char filtered[] = MAYDAY_FILTERED;
+
+    put(out, filtered, filtered + sizeof(filtered) - 1);
     out->flags |= MAYDAY_FIELD_FILTERED;
 }
 
@@ -385,61 +378,91 @@ static const uint8_t meanings[256] = {
 
 #define IN_TEXT (ENDS_URL | COMMA)
 
-/* The offset from at on of the first byte with one of these meanings, or the end. */
-static inline size_t
-scan(mayday_slice_t text, size_t at, unsigned wanted)
+/* Whether there is a byte, and with one of these meanings. */
+static inline bool
+is_at(const char *at, const char *end, uint8_t wanted)
 {
-    for (; at < text.len; at++) {
-        if ((meanings[(uint8_t) text.data[at]] & wanted) != 0 &&
-            (text.data[at] != ',' || at + 1 == text.len || text.data[at + 1] == ' ')) {
+    return at < end && (meanings[(uint8_t) *at] & wanted) != 0;
+}
+
+/* Whether the scan stopped at a comma within a word. */
+static inline bool
+is_mere_comma(const char *at, const char *end, uint8_t wanted)
+{
+    return (wanted & COMMA) != 0 && end - at > 1 && *at == ',' && at[1] != ' ';
+}
+
+/* The first byte from at on with one of these meanings, or the end. */
+static inline __attribute__((always_inline)) const char *
+scan(const char *at, const char *end, uint8_t wanted)
+{
+    for (;; at++) {
+        while (at < end && (meanings[(uint8_t) *at] & wanted) == 0) {
+            at++;
+        }
+        if (!is_mere_comma(at, end, wanted)) {
+            return at;
+        }
+    }
+}
+
+/* The same, and whether what was passed over is a sensitive key. */
+static inline __attribute__((always_inline)) const char *
+scan_key(const mayday_redact_t *redact, const char *key, const char *end, uint8_t wanted,
+         bool *sensitive)
+{
+    mayday_row_t row = redact->root;
+    const char *at = key;
+
+    for (;; row = row[redact->classes[(uint8_t) *at++]]) {
+        while (at < end && (meanings[(uint8_t) *at] & wanted) == 0) {
+            row = row[redact->classes[(uint8_t) *at++]];
+        }
+        if (!is_mere_comma(at, end, wanted)) {
             break;
         }
     }
+    *sensitive = MAYDAY_UNLIKELY(row < redact->harmless) &&
+                 is_sensitive_after_all(redact, mayday_slice(key, (size_t) (at - key)), row);
     return at;
 }
 
-static inline bool
-is_at(mayday_slice_t text, size_t at, unsigned wanted)
-{
-    return at < text.len && (meanings[(uint8_t) text.data[at]] & wanted) != 0;
-}
-
 /*
- * Copies the query that begins at offset at; returns its end, which is the
- * text's unless ends (IN_TEXT) says what else ends it.
+ * Copies the query that begins at `at`, and before it what stands from pending
+ * on; returns its end, which is the text's unless ends (IN_TEXT) says what else
+ * ends it. Always in place, so that the scans compare with a constant.
  *
  * Servers disagree on what ends a parameter ("&", also ";") and people put
  * queries into queries. So whatever may begin a key does, but a sensitive value
  * ends at "&" only: in doubt too much is filtered.
  */
-static size_t
-put_query(const mayday_redact_t *redact, output_t *out, mayday_slice_t text, size_t at,
-          unsigned ends)
+static inline __attribute__((always_inline)) const char *
+put_query(const mayday_redact_t *redact, output_t *out, const char *pending, const char *at,
+          const char *end, uint8_t ends)
 {
-    size_t pending = at; /* from here on nothing is copied yet */
-
     for (;; at++) {
-        size_t key = at;
+        bool sensitive;
 
-        at = scan(text, at, ends | BEGINS_KEY | EQUALS);
-        if (is_at(text, at, EQUALS) &&
-            mayday_redact_is_sensitive(redact, mayday_slice(text.data + key, at - key))) {
-            size_t value = at + 1;
+        at = scan_key(redact, at, end, ends | BEGINS_KEY | EQUALS, &sensitive);
+        if (is_at(at, end, EQUALS)) {
+            const char *value = at + 1;
 
-            at = scan(text, value, ends | AMPERSAND);
-            if (at > value) {
-                put(out, text.data + pending, value - pending);
-                put_filtered(out);
-                pending = at;
+            if (sensitive) {
+                at = scan(value, end, ends | AMPERSAND);
+                if (at > value) {
+                    put(out, pending, value);
+                    put_filtered(out);
+                    pending = at;
+                }
+            } else {
+                at = scan(value, end, ends | BEGINS_KEY);
             }
-        } else {
-            at = scan(text, at, ends | BEGINS_KEY);
         }
-        if (!is_at(text, at, BEGINS_KEY) || (out->flags & MAYDAY_FIELD_CUT) != 0) {
+        if (!is_at(at, end, BEGINS_KEY) || (out->flags & MAYDAY_FIELD_CUT) != 0) {
             break;
         }
     }
-    put(out, text.data + pending, at - pending);
+    put(out, pending, at);
     return at;
 }
 
@@ -450,98 +473,116 @@ mayday_redact_query(const mayday_redact_t *redact, char *out, size_t size, mayda
     output_t o = {out, size, 0};
 
     if (query.len > 0) {
-        (void) put_query(redact, &o, query, 0, 0);
+        (void) put_query(redact, &o, query.data, query.data, query.data + query.len, 0);
     }
     *flags = o.flags;
     return size - o.room;
 }
 
 /* Copies a URL's authority without its user and password; returns its end. */
-static size_t
-put_authority(output_t *out, mayday_slice_t text, size_t at)
+static const char *
+put_authority(output_t *out, const char *at, const char *end)
 {
-    size_t host = at, end;
+    const char *host = at, *stop;
 
     for (;;) {
-        end = scan(text, at, IN_TEXT | ENDS_AUTHORITY | AT_SIGN);
-        if (!is_at(text, end, AT_SIGN)) {
+        stop = scan(at, end, IN_TEXT | ENDS_AUTHORITY | AT_SIGN);
+        if (!is_at(stop, end, AT_SIGN)) {
             break;
         }
-        host = end;
-        at = end + 1;
+        host = stop;
+        at = stop + 1;
     }
     /* "http://http://..." happens: the second one has an authority, too. */
-    if (end > at && text.data[end - 1] == ':' && is_at(text, end, ENDS_AUTHORITY)) {
-        end--;
+    if (stop > at && stop[-1] == ':' && is_at(stop, end, ENDS_AUTHORITY)) {
+        stop--;
     }
     if (host < at) {
         put_filtered(out);
     }
-    put(out, text.data + host, end - host);
-    return end;
+    put(out, host, stop);
+    return stop;
 }
 
-/* The offset from at on of a "?", and of a "://", or the text's end. */
-static size_t
-find_question(mayday_slice_t text, size_t at)
+/* The first such byte from at on, or the end. */
+static inline const char *
+find(const char *at, const char *end, char byte)
 {
-    const char *found = memchr(text.data + at, '?', text.len - at);
+    const char *found = memchr(at, byte, (size_t) (end - at));
 
-    return found == NULL ? text.len : (size_t) (found - text.data);
+    return found == NULL ? end : found;
 }
 
-static size_t
-find_authority(mayday_slice_t text, size_t at)
+/* The first "://" from at on, or the end. */
+static const char *
+find_authority(const char *at, const char *end)
 {
-    const char *found;
-
-    while ((found = memchr(text.data + at, ':', text.len - at)) != NULL) {
-        at = (size_t) (found - text.data);
-        if (text.len - at >= 3 && found[1] == '/' && found[2] == '/') {
-            return at;
+    while ((at = find(at, end, ':')) < end) {
+        if (end - at >= 3 && at[1] == '/' && at[2] == '/') {
+            break;
         }
         at++;
     }
-    return text.len;
+    return at;
+}
+
+/* The text from `at` on, which has a "?" or an "@". */
+static __attribute__((noinline)) void
+put_text(const mayday_redact_t *redact, output_t *out, const char *at, const char *end,
+         const char *question, const char *authority)
+{
+    while (at < end && (out->flags & MAYDAY_FIELD_CUT) == 0) {
+        const char *special = question < authority ? question : authority;
+
+        if (special == end) {
+            put(out, at, end);
+            break;
+        }
+        if (special == authority) {
+            put(out, at, special + 3);
+            at = put_authority(out, special + 3, end);
+        } else if (redact != NULL) {
+            at = put_query(redact, out, at, special + 1, end, IN_TEXT);
+        } else {
+            const char *query = special + 1, *stop = scan(query, end, IN_TEXT);
+
+            put(out, at, stop > query ? special : query);
+            out->flags |= stop > query ? MAYDAY_FIELD_FILTERED : 0;
+            at = stop;
+        }
+        if (question < at) {
+            question = find(at, end, '?');
+        }
+        if (authority < at) {
+            authority = find_authority(at, end);
+        }
+    }
+}
+
+/* Whether no key in the text can be sensitive; nearly always one look says so. */
+static inline bool
+is_harmless(const mayday_redact_t *redact, const char *at, const char *end)
+{
+    return redact != NULL && run(redact, at, end) >= redact->harmless;
 }
 
 size_t
 mayday_redact_text(const mayday_redact_t *redact, char *out, size_t size, mayday_slice_t text,
                    unsigned *flags)
 {
+    const char *end, *question, *sign;
     output_t o = {out, size, 0};
-    size_t at = 0, question = 0, authority = 0;
 
     if (text.len > 0) {
-        question = find_question(text, 0);
-        authority = find_authority(text, 0);
-    }
-    while (at < text.len && (o.flags & MAYDAY_FIELD_CUT) == 0) {
-        size_t special = question < authority ? question : authority;
-
-        put(&o, text.data + at, special - at);
-        if (special == text.len) {
-            break;
-        }
-        if (special == authority) {
-            put(&o, "://", 3);
-            at = put_authority(&o, text, special + 3);
-        } else if (redact != NULL) {
-            put(&o, "?", 1);
-            at = put_query(redact, &o, text, special + 1, IN_TEXT);
+        end = text.data + text.len;
+        question = find(text.data, end, '?');
+        sign = find(text.data, end, '@');
+        if (sign == end && (question == end || is_harmless(redact, question, end))) {
+            put(&o, text.data, end);
         } else {
-            at = scan(text, special + 1, IN_TEXT);
-            if (at > special + 1) {
-                o.flags |= MAYDAY_FIELD_FILTERED;
-            } else {
-                put(&o, "?", 1);
-            }
-        }
-        if (question < at) {
-            question = find_question(text, at);
-        }
-        if (authority < at) {
-            authority = find_authority(text, at);
+            /* Without an "@" no authority has anything to filter. */
+            put_text(redact, &o, text.data, end, question,
+                     sign == end ? end : find_authority(text.data, end));
         }
     }
     *flags = o.flags;

@@ -15,7 +15,33 @@
 
 #include "core/base/base.h"
 
-typedef struct mayday_redact mayday_redact_t; /* compiled, immutable, shared by threads */
+/* A header that most requests have, and what its name says of its value. */
+typedef struct {
+    const char *name; /* in small letters; NULL: an empty slot */
+    uint8_t len;
+    uint8_t kind; /* mayday_header_kind_t */
+} mayday_usual_header_t;
+
+#define MAYDAY_USUAL_HEADERS 128u
+
+/* Whole names of mayday_collect. */
+typedef struct {
+    const mayday_slice_t *names;
+    size_t count;
+} mayday_names_t;
+
+/* A state of the automaton: a cell for each class of bytes, the next row. */
+typedef const void *const *mayday_row_t;
+
+/* Compiled, immutable, shared by threads. Only redact.c and header.h look inside. */
+typedef struct {
+    uint8_t classes[256];
+    mayday_row_t root, found, escaped;
+    mayday_row_t harmless; /* a key that ends in this row or a later one is not sensitive */
+    mayday_names_t plain;
+    mayday_names_t allow;
+    mayday_usual_header_t usual[MAYDAY_USUAL_HEADERS];
+} mayday_redact_t;
 
 /* What one kind of data (headers, cookies, query) may contain. */
 typedef struct {

@@ -112,32 +112,22 @@ parse_traceparent(mayday_trace_t *trace, mayday_slice_t s)
            parse_id(trace->parent_span_id, sizeof(trace->parent_span_id), s.data + 4 + TRACE_HEX);
 }
 
-static void
-new_span(mayday_trace_t *trace, mayday_ids_t *ids)
-{
-    uint8_t id[16];
-
-    mayday_ids_next(ids, id);
-    memcpy(trace->span_id, id, sizeof(trace->span_id));
-}
-
 void
 mayday_trace_new(mayday_trace_t *trace, mayday_ids_t *ids)
 {
     memset(trace, 0, sizeof(*trace));
     trace->sampled = -1;
-    mayday_ids_next(ids, trace->trace_id);
-    new_span(trace, ids);
+    mayday_ids_next_trace(ids, trace->trace_id, trace->span_id);
 }
 
 void
 mayday_trace_continue(mayday_trace_t *trace, mayday_ids_t *ids, mayday_slice_t sentry_trace,
                       mayday_slice_t traceparent)
 {
-    if (parse_sentry_trace(trace, first_member(sentry_trace)) ||
-        parse_traceparent(trace, first_member(traceparent))) {
+    if ((sentry_trace.len > 0 && parse_sentry_trace(trace, first_member(sentry_trace))) ||
+        (traceparent.len > 0 && parse_traceparent(trace, first_member(traceparent)))) {
         trace->has_parent = true;
-        new_span(trace, ids);
+        mayday_ids_next_span(ids, trace->span_id);
     } else {
         mayday_trace_new(trace, ids);
     }

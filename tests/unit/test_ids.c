@@ -114,6 +114,44 @@ test_next__neighbours_differ_in_about_half_of_their_bits(void **state)
     assert_in_range(bits / 1000, 60, 68);
 }
 
+/* What a trace is given comes from one number: its parts must not repeat one another. */
+static void
+test_next_trace__every_part_is_new(void **state)
+{
+    static uint8_t parts[3000][8];
+    mayday_ids_t source;
+
+    (void) state;
+    mayday_ids_init(&source);
+    for (size_t i = 0; i < MAYDAY_COUNT(parts); i += 3) {
+        uint8_t trace_id[16];
+
+        mayday_ids_next_trace(&source, trace_id, parts[i]);
+        memcpy(parts[i + 1], trace_id, 8);
+        memcpy(parts[i + 2], trace_id + 8, 8);
+    }
+    for (size_t i = 0; i < MAYDAY_COUNT(parts); i++) {
+        for (size_t j = i + 1; j < MAYDAY_COUNT(parts); j++) {
+            assert_memory_not_equal(parts[i], parts[j], 8);
+        }
+    }
+}
+
+static void
+test_next_span__is_new(void **state)
+{
+    uint8_t trace_id[16], span_id[8], next[8];
+    mayday_ids_t source;
+
+    (void) state;
+    mayday_ids_init(&source);
+    mayday_ids_next_trace(&source, trace_id, span_id);
+    mayday_ids_next_span(&source, next);
+    assert_memory_not_equal(span_id, next, 8);
+    mayday_ids_next_span(&source, span_id);
+    assert_memory_not_equal(span_id, next, 8);
+}
+
 int
 main(void)
 {
@@ -121,6 +159,8 @@ main(void)
         cmocka_unit_test(test_next__threads_never_get_the_same),
         cmocka_unit_test(test_init__each_process_has_its_own),
         cmocka_unit_test(test_next__neighbours_differ_in_about_half_of_their_bits),
+        cmocka_unit_test(test_next_trace__every_part_is_new),
+        cmocka_unit_test(test_next_span__is_new),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -400,6 +400,9 @@ test_redact_text__filters(void **state)
     assert_text(r, "/a?sid=1, upstream /b?sid=2,", "/a?sid=[Filtered], upstream /b?sid=[Filtered],",
                 filtered);
     assert_text(r, "/a?sid=1,2,3", "/a?sid=[Filtered]", filtered);
+    assert_text(r, "/a?x,sid=1&b=2,3, then?key=1", "/a?x,sid=[Filtered]&b=2,3, then?key=[Filtered]",
+                filtered);
+    assert_text(r, "/a?b=1 me@host /c?%6bey=2", "/a?b=1 me@host /c?%6bey=[Filtered]", filtered);
     assert_text(r, "/a?sid=1\n/b", "/a?sid=[Filtered]\n/b", filtered);
     assert_text(r, "http://me:pw@host/x", "http://[Filtered]@host/x", filtered);
     assert_text(r, "see http://me@host, or ftp://a:b@c:21?key=d",
@@ -433,6 +436,18 @@ test_redact_text__leaves(void **state)
         assert_text(r, plain[i], plain[i], 0);
     }
     assert_text(NULL, plain[6], plain[6], 0);
+}
+
+/* Where only some names are allowed no text is harmless at first sight. */
+static void
+test_redact_text__allow(void **state)
+{
+    mayday_slice_t allow = MAYDAY_SLICE("page");
+    mayday_redact_t *r = mayday_redact_new(take, &pool, true, NULL, 0, NULL, 0, &allow, 1);
+
+    (void) state;
+    assert_text(r, "/x?page=1&sort=2", "/x?page=1&sort=[Filtered]", MAYDAY_FIELD_FILTERED);
+    assert_text(r, "/x?page=1", "/x?page=1", 0);
 }
 
 static void
@@ -483,6 +498,7 @@ main(void)
         TEST(test_redact_query__every_size),
         TEST(test_redact_text__filters),
         TEST(test_redact_text__leaves),
+        TEST(test_redact_text__allow),
         TEST(test_redact_text__without_queries),
         TEST(test_redact_text__every_size),
     };
