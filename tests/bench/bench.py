@@ -247,6 +247,36 @@ def bench_instructions(options):
         report(f"{word}: … captured whole", on - absent, "instr. more", line)
 
 
+def make_program(program):
+    subprocess.run(["make", "-s", "-C", str(HERE.parents[1]), f"BUILD={BUILD}", str(program)],
+                   check=True)
+
+
+RECORD_PARTS = ("lane", "ids", "classify", "fields", "query", "line", "headers")
+
+
+def bench_record(_options):
+    """What core/capture itself takes for one failed request, without a server around it."""
+    program = BUILD / "bench/record_cost"
+    make_program(program)
+
+    def cost(part, short=100, long=1100):
+        totals = []
+        for count in (short, long):
+            with tempfile.NamedTemporaryFile(prefix="mayday-bench-") as out:
+                subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}",
+                                "-q", program, part, str(count)], check=True)
+                totals.append(ir_total(pathlib.Path(out.name)))
+        return (totals[1] - totals[0]) / (long - short)
+
+    progress("record")
+    costs = {part: cost(part) for part in RECORD_PARTS}
+    report("record: 40 fields, written whole", cost("whole"), "instructions")
+    for part in RECORD_PARTS:  # the lane is in all of them
+        report(f"record: … {part}", costs[part] - (costs["lane"] if part != "lane" else 0),
+               "instructions")
+
+
 # ---- throughput --------------------------------------------------------------
 
 
@@ -347,8 +377,7 @@ def feed(*args):
 
 
 def bench_agent(options):
-    subprocess.run(["make", "-s", "-C", str(HERE.parents[1]), f"BUILD={BUILD}", f"{BUILD}/bench/feed"],
-                   check=True)
+    make_program(BUILD / "bench/feed")
     rules = HERE / "rules.lua"
     count = 100000 if options.quick else 400000
     progress("agent: counted")
@@ -379,7 +408,7 @@ http {{ access_log off; keepalive_requests 10000000; client_max_body_size 10m;
             receiver.wait()
 
 
-BENCHES = {"instructions": bench_instructions, "throughput": bench_throughput,
+BENCHES = {"instructions": bench_instructions, "record": bench_record, "throughput": bench_throughput,
            "latency": bench_latency, "agent": bench_agent}
 
 
