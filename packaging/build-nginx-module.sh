@@ -20,7 +20,7 @@ elif [ -r "$src/objs/ngx_auto_config.h" ]; then
     line=$(sed -n 's/^#define NGX_CONFIGURE "\(.*\)"$/\1/p' "$src/objs/ngx_auto_config.h")
     eval "args=(${line//\\\"/\"})"
 else
-    args=(--with-compat --with-http_ssl_module)
+    args=(--with-compat --with-http_ssl_module --with-http_v2_module --with-http_auth_request_module)
 fi
 src=$(cd "$src" && pwd)
 if [ -e "$src/configure" ]; then
