@@ -27,10 +27,20 @@ drop(mayday_pipeline_t *p, const job_t *job, const mayday_rules_result_t *result
                          last ? "before_send" : "event_processor", 1);
 }
 
+/*
+ * error begins with "FILE:LINE: ", and only that goes out: the rest may quote
+ * what a rule had read from the event.
+ */
 static void
 degrade(mayday_pipeline_t *p, job_t *job, const char *error)
 {
-    snprintf(job->degraded, sizeof(job->degraded), "%s", error);
+    const char *text = strstr(error, ": ");
+
+    if (text == NULL) {
+        snprintf(job->degraded, sizeof(job->degraded), "see the error log");
+    } else {
+        snprintf(job->degraded, sizeof(job->degraded), "%.*s", (int) (text - error), error);
+    }
     mayday_event_degrade(&p->event, job->degraded);
     mayday_batch_count(p->batch, "rule_errors", "", 1);
 }
@@ -111,14 +121,14 @@ apply_rules(mayday_pipeline_t *p, job_t *job)
     return true;
 }
 
-static void
-let_out(mayday_pipeline_t *p, job_t *job, const mayday_issue_t *issue)
+/* Adds the event, as it stands now, to the batch. */
+static mayday_rc_t
+put(mayday_pipeline_t *p, const job_t *job, const mayday_issue_t *issue)
 {
     char title_storage[MAYDAY_TITLE_SIZE], level[16], id[33];
     mayday_slice_t level_text = mayday_event_part_text(&p->event, MAYDAY_PART_LEVEL);
     mayday_store_event_t event;
     mayday_buf_t title;
-    mayday_rc_t rc = MAYDAY_NO_MEMORY;
 
     mayday_buf_init(&title, title_storage, sizeof(title_storage));
     mayday_event_title(&p->event, &title);
@@ -135,10 +145,24 @@ let_out(mayday_pipeline_t *p, job_t *job, const mayday_issue_t *issue)
     event.transaction = mayday_event_part_text(&p->event, MAYDAY_PART_TRANSACTION);
     event.trace = mayday_event_trace(&p->event);
     event.json = mayday_event_serialise(&p->event);
-    if (event.json.len > 0) {
-        rc = mayday_batch_event(p->batch, &event, job->settings, job->destination);
+    if (event.json.len == 0) {
+        return MAYDAY_NO_MEMORY;
+    }
+    return mayday_batch_event(p->batch, &event, job->settings, job->destination);
+}
+
+static void
+let_out(mayday_pipeline_t *p, job_t *job, const mayday_issue_t *issue)
+{
+    char id[33];
+    mayday_rc_t rc = put(p, job, issue);
+
+    if (rc != MAYDAY_OK && !p->event.degraded) { /* rules can make it too large */
+        degrade(p, job, "too large: sent without details");
+        rc = put(p, job, issue);
     }
     if (rc != MAYDAY_OK) {
+        mayday_event_id(&p->event, id);
         mayday_log(MAYDAY_LOG_WARN, "MD0132", "event %s is lost: %s", id,
                    rc == MAYDAY_FULL ? "it is too large" : "no memory");
         mayday_batch_count(p->batch, "dropped", rc == MAYDAY_FULL ? "too_large" : "no_memory", 1);
