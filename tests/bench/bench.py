@@ -223,6 +223,42 @@ def maker(cls, target=None, loaded=True, on=True, access_log=False, agent="off",
     return make
 
 
+LUA_PACKAGES = ["libnginx-mod-http-lua", "libnginx-mod-http-ndk", "libluajit2-5.1-2",
+                "libluajit2-5.1-common", "lua-resty-core", "lua-resty-lrucache"]
+
+
+def lua_module():
+    """The unpacked lua module of Debian's nginx, which cannot be installed beside LuaJIT; or None."""
+    tree = BUILD / "cache/lua-module"
+    if not tree.exists():
+        with tempfile.TemporaryDirectory(prefix="mayday-bench-") as directory:
+            got = subprocess.run(["apt-get", "download", *LUA_PACKAGES], cwd=directory,
+                                 capture_output=True, check=False)
+            if got.returncode != 0:
+                return None
+            for package in pathlib.Path(directory).glob("*.deb"):
+                subprocess.run(["dpkg", "-x", package, f"{directory}/tree"], check=True)
+            shutil.copytree(f"{directory}/tree", tree)
+    return tree
+
+
+class BenchLua(BenchNginx):
+    """The same status check, written in Lua."""
+
+    loaded = False
+
+    def render(self):
+        tree = lua_module()
+        modules = f"{tree}/usr/lib/nginx/modules"
+        share = f"{tree}/usr/share/lua/5.1"
+        self.env["LD_LIBRARY_PATH"] = f"{tree}/usr/lib/x86_64-linux-gnu"
+        return (f"load_module {modules}/ndk_http_module.so;\n"
+                f"load_module {modules}/ngx_http_lua_module.so;\n" +
+                super().render().replace("  access_log", f"""  lua_package_path "{share}/?.lua;;";
+  log_by_lua_block {{ if ngx.status >= 500 then ngx.ctx.failed = true end }}
+  access_log""", 1))
+
+
 def bench_instructions(options):
     dead = Dead()
     for cls, word, path, bound, log_path in (
@@ -237,6 +273,9 @@ def bench_instructions(options):
         report(f"{word}: healthy request ({log_path}), without the module", absent, "instructions")
         report(f"{word}: … module loaded, mayday off", off - absent, "instr. more")
         report(f"{word}: … mayday on", on - absent, "instr. more", bound)
+        if word == "nginx" and lua_module() is not None:
+            in_lua = instructions(maker(BenchLua, loaded=False), path)
+            report(f"{word}: … instead, a status check by log_by_lua", in_lua - absent, "instr. more")
         progress(f"{word}: failing requests")
         fail = "/x/checkout/17?page=2&token=abcdef"
         absent = instructions(maker(cls, dead, loaded=False), fail)
