@@ -226,8 +226,10 @@ append(mayday_ap_evidence_t *e, const char *data, size_t len)
     size_t room = MAYDAY_AP_TEXT_SIZE - e->text_len;
 
     len = len < room ? len : room;
-    memcpy(e->text + e->text_len, data, len);
-    e->text_len += (unsigned) len;
+    if (len > 0) { /* an empty text may be NULL, which memcpy may not be given */
+        memcpy(e->text + e->text_len, data, len);
+        e->text_len += (unsigned) len;
+    }
 }
 
 /* "(111)Connection refused: ", as httpd itself begins such a line. */

@@ -200,12 +200,12 @@ handle(mayday_pipeline_t *p, job_t *job)
  * may be somebody else's list of DSNs gets nothing.
  */
 static uint64_t
-destination_of(const job_t *job, const mayday_lane_record_t *record)
+destination_of(const mayday_settings_t *settings, const mayday_lane_record_t *record)
 {
-    bool are_its_own = memcmp(job->settings->hash, record->settings, MAYDAY_HASH_BYTES) == 0;
+    bool are_its_own = memcmp(settings->hash, record->settings, MAYDAY_HASH_BYTES) == 0;
 
-    return are_its_own || job->settings->destination_count <= 2
-               ? mayday_view_u64(job->view, DESTINATION)
+    return are_its_own || settings->destination_count <= 2
+               ? mayday_view_u64(&record->view, DESTINATION)
                : 0;
 }
 
@@ -216,7 +216,7 @@ mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
 
     job.view = &record->view;
     job.settings = mayday_pipeline_settings(p, record->settings);
-    job.destination = destination_of(&job, record);
+    job.destination = destination_of(job.settings, record);
     job.kind = (mayday_kind_t) mayday_view_u64(job.view, KIND);
     mayday_batch_position(p->batch, record);
     if (record->lost > 0) {
