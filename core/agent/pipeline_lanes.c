@@ -259,7 +259,7 @@ report_living(mayday_pipeline_t *p)
     uint64_t no_slot, lost;
     size_t reported = 0;
     found_t found;
-    mayday_rc_t rc;
+    mayday_rc_t rc = MAYDAY_OK;
 
     do {
         found.count = 0;
