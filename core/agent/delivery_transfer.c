@@ -142,14 +142,7 @@ header_is(mayday_slice_t line, const char *name, mayday_slice_t *value)
         !mayday_slice_ieq(mayday_slice(line.data, len), mayday_slice(name, len))) {
         return false;
     }
-    *value = mayday_slice(line.data + len + 1, line.len - len - 1);
-    while (value->len > 0 && (value->data[0] == ' ' || value->data[0] == '\t')) {
-        value->data++;
-        value->len--;
-    }
-    while (value->len > 0 && (unsigned char) value->data[value->len - 1] <= ' ') {
-        value->len--;
-    }
+    *value = mayday_slice_trim(mayday_slice(line.data + len + 1, line.len - len - 1));
     return true;
 }
 

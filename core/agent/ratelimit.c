@@ -70,19 +70,6 @@ mayday_bucket_next_us(const mayday_bucket_t *bucket, const mayday_rate_setting_t
 
 /* ---- a server's limits ---- */
 
-static mayday_slice_t
-trimmed(mayday_slice_t s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 /* Cuts the part before the separator off *rest; false: there is nothing left. */
 static bool
 next_part(mayday_slice_t *rest, char separator, mayday_slice_t *part)
@@ -110,7 +97,7 @@ seconds_parse(mayday_slice_t s, uint64_t *seconds)
     bool fraction = false, more = false, digits = false;
 
     *seconds = 0;
-    s = trimmed(s);
+    s = mayday_slice_trim(s);
     for (size_t i = 0; i < s.len; i++) {
         if (s.data[i] == '.' && !fraction) {
             fraction = true;
@@ -161,7 +148,7 @@ limit_set_named(mayday_limits_t *limits, mayday_slice_t categories, uint64_t unt
 
     while (next_part(&categories, ';', &name)) {
         for (int category = 0; category < MAYDAY_LIMIT_MAX; category++) {
-            if (mayday_slice_ieq(trimmed(name), names[category])) {
+            if (mayday_slice_ieq(mayday_slice_trim(name), names[category])) {
                 limit_set(limits, (mayday_limit_category_t) category, until_us);
             }
         }
@@ -182,7 +169,7 @@ limits_parse(mayday_limits_t *limits, mayday_slice_t header, uint64_t now_us)
             continue;
         }
         any = true;
-        categories = trimmed(categories);
+        categories = mayday_slice_trim(categories);
         if (categories.len == 0) {
             limit_set_all(limits, now_us + seconds * 1000000);
         } else {

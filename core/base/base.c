@@ -28,6 +28,25 @@ mayday_slice_ieq(mayday_slice_t a, mayday_slice_t b)
     return true;
 }
 
+static bool
+is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+mayday_slice_t
+mayday_slice_trim(mayday_slice_t s)
+{
+    while (s.len > 0 && is_blank(s.data[0])) {
+        s.data++;
+        s.len--;
+    }
+    while (s.len > 0 && is_blank(s.data[s.len - 1])) {
+        s.len--;
+    }
+    return s;
+}
+
 size_t
 mayday_slice_find(mayday_slice_t s, mayday_slice_t needle, size_t from)
 {

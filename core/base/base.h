@@ -111,6 +111,9 @@ mayday_hex_digit(char c)
 
 bool mayday_slice_ieq(mayday_slice_t a, mayday_slice_t b);
 
+/* Without the spaces, tabs and line ends at either end. */
+mayday_slice_t mayday_slice_trim(mayday_slice_t s);
+
 /* The offset of needle in s from offset from on, or SIZE_MAX. */
 size_t mayday_slice_find(mayday_slice_t s, mayday_slice_t needle, size_t from);
 

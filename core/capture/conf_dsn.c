@@ -29,15 +29,7 @@ first_line(mayday_slice_t text)
     while (end < text.len && text.data[end] != '\n') {
         end++;
     }
-    while (end > 0 && (text.data[end - 1] == ' ' || text.data[end - 1] == '\t' ||
-                       text.data[end - 1] == '\r')) {
-        end--;
-    }
-    text.len = end;
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
-        text = mayday_slice(text.data + 1, text.len - 1);
-    }
-    return text;
+    return mayday_slice_trim(mayday_slice(text.data, end));
 }
 
 static const char *

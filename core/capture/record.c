@@ -72,19 +72,6 @@ put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t f
     return mayday_record_field(record, field, flags, fixed + len);
 }
 
-static mayday_slice_t
-trim(mayday_slice_t s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 /* "a=1; b=2"; a cookie without "=" is all value, and nobody can tell of what. */
 static void
 put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice_t header)
@@ -94,16 +81,18 @@ put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice
 
     while (pos < end) {
         const char *next = memchr(pos, ';', (size_t) (end - pos));
-        mayday_slice_t cookie = trim(mayday_slice(pos, (size_t) ((next ? next : end) - pos)));
+        mayday_slice_t cookie =
+            mayday_slice_trim(mayday_slice(pos, (size_t) ((next ? next : end) - pos)));
         const char *equals = cookie.len > 0 ? memchr(cookie.data, '=', cookie.len) : NULL;
 
         pos = next != NULL ? next + 1 : end;
         if (equals == NULL) {
             continue;
         }
-        mayday_slice_t name = trim(mayday_slice(cookie.data, (size_t) (equals - cookie.data)));
-        mayday_slice_t value =
-            trim(mayday_slice(equals + 1, cookie.len - (size_t) (equals + 1 - cookie.data)));
+        mayday_slice_t name =
+            mayday_slice_trim(mayday_slice(cookie.data, (size_t) (equals - cookie.data)));
+        mayday_slice_t value = mayday_slice_trim(
+            mayday_slice(equals + 1, cookie.len - (size_t) (equals + 1 - cookie.data)));
         bool filtered = mayday_redact_is_sensitive(redact, name);
         put_pair(record, MAYDAY_FIELD_COOKIE, MAYDAY_FIELD_MAX_COOKIE,
                  filtered ? MAYDAY_FIELD_FILTERED : 0, name,

@@ -10,19 +10,6 @@
 #define TRACE_HEX 32u
 #define SPAN_HEX 16u
 
-static mayday_slice_t
-trim(mayday_slice_t s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 /* Takes the next member off a comma-separated list; false: no more. */
 static bool
 next_member(mayday_slice_t *list, mayday_slice_t *member)
@@ -33,7 +20,7 @@ next_member(mayday_slice_t *list, mayday_slice_t *member)
     const char *comma = memchr(list->data, ',', list->len);
     size_t len = comma == NULL ? list->len : (size_t) (comma - list->data);
 
-    *member = trim(mayday_slice(list->data, len));
+    *member = mayday_slice_trim(mayday_slice(list->data, len));
     len += comma != NULL;
     *list = mayday_slice(list->data + len, list->len - len);
     return true;

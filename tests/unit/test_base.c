@@ -159,6 +159,21 @@ test_clock__goes_on(void **state)
 }
 
 static void
+test_slice_trim__both_ends_only(void **state)
+{
+    static const char *const blank[] = {"", " ", "\t \r\n"};
+
+    (void) state;
+    assert_int_equal(mayday_slice_trim(mayday_slice(NULL, 0)).len, 0);
+    for (size_t i = 0; i < MAYDAY_COUNT(blank); i++) {
+        assert_int_equal(mayday_slice_trim(mayday_slice_str(blank[i])).len, 0);
+    }
+    assert_true(
+        mayday_slice_eq(mayday_slice_trim(MAYDAY_SLICE(" \ta b\r\n")), MAYDAY_SLICE("a b")));
+    assert_true(mayday_slice_eq(mayday_slice_trim(MAYDAY_SLICE("\va\f")), MAYDAY_SLICE("\va\f")));
+}
+
+static void
 test_hex_digit__others(void **state)
 {
     static const char others[] = {'/', ':', '@', 'G', '`', 'g', '\0', (char) 0x80, (char) 0xe1};
@@ -204,6 +219,7 @@ main(void)
         cmocka_unit_test(test_siphash__unaligned),
         cmocka_unit_test(test_random__differs),
         cmocka_unit_test(test_clock__goes_on),
+        cmocka_unit_test(test_slice_trim__both_ends_only),
         cmocka_unit_test(test_hex_digit__others),
         cmocka_unit_test(test_is_alnum__ascii_only),
     };
