@@ -9,7 +9,7 @@
 #include "core/agent/api_private.h"
 #include "core/agent/test_event.h"
 #include "core/base/dsn.h"
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
 #define LIMIT_DEFAULT 50u
 #define LIMIT_MAX 1000u

@@ -9,6 +9,7 @@
 
 #include "core/agent/agent_private.h"
 #include "core/agent/status.h"
+#include "core/event/json.h"
 
 typedef struct {
     cJSON *counts; /* {NAME: {REASON: N}}, and those without reasons {NAME: N} */
@@ -120,22 +121,6 @@ visit_delivery(void *ctx, const mayday_delivery_info_t *info)
     cJSON_AddItemToArray(list, object);
 }
 
-static double
-number(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
-static const char *
-text(const cJSON *object, const char *name)
-{
-    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-    return s == NULL ? "" : s;
-}
-
 static void
 add_problem(cJSON *problems, const char *what, const char *detail)
 {
@@ -159,10 +144,10 @@ add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *d
     }
     cJSON_ArrayForEach(dsn, delivery)
     {
-        if (number(dsn, "last_error_us") > number(dsn, "last_sent_us")) {
+        if (mayday_json_number(dsn, "last_error_us") > mayday_json_number(dsn, "last_sent_us")) {
             char what[320];
-            snprintf(what, sizeof(what), "delivery to %s fails", text(dsn, "dsn"));
-            add_problem(problems, what, text(dsn, "last_error"));
+            snprintf(what, sizeof(what), "delivery to %s fails", mayday_json_string(dsn, "dsn"));
+            add_problem(problems, what, mayday_json_string(dsn, "last_error"));
         }
     }
     cJSON_AddBoolToObject(document, "healthy", cJSON_GetArraySize(problems) == 0);
@@ -208,7 +193,7 @@ mayday_status_document(mayday_agent_t *agent, mayday_store_t *store, const char 
     cJSON_AddItemToObject(document, "counts", numbers.counts);
     cJSON_ArrayForEach(dsn, delivery)
     {
-        queued += (uint64_t) number(dsn, "queued");
+        queued += (uint64_t) mayday_json_number(dsn, "queued");
     }
     queue = cJSON_AddObjectToObject(document, "queue");
     cJSON_AddNumberToObject(queue, "events", (double) queued);
@@ -268,8 +253,8 @@ add_per_dsn(FILE *out, const cJSON *delivery, const char *key, const char *name,
     cJSON_ArrayForEach(dsn, delivery)
     {
         fprintf(out, "mayday_%s{dsn=\"", name);
-        add_label(out, text(dsn, "dsn"));
-        fprintf(out, "\"} %.3f\n", number(dsn, key) * scale);
+        add_label(out, mayday_json_string(dsn, "dsn"));
+        fprintf(out, "\"} %.3f\n", mayday_json_number(dsn, key) * scale);
     }
 }
 
@@ -290,23 +275,24 @@ mayday_status_metrics(const cJSON *document)
     add_plain(out, "healthy", "gauge", "1 if status shows no problem",
               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(document, "healthy")));
     add_plain(out, "requests_total", "counter", "requests that ended where mayday is on",
-              number(counts, "requests"));
-    add_plain(out, "sent_total", "counter", "events sent", number(counts, "sent"));
+              mayday_json_number(counts, "requests"));
+    add_plain(out, "sent_total", "counter", "events sent", mayday_json_number(counts, "sent"));
     add_plain(out, "rule_errors_total", "counter", "events that went out without details",
-              number(counts, "rule_errors"));
+              mayday_json_number(counts, "rule_errors"));
     add_labelled(out, counts, "captured", "kind", "failures captured");
     add_labelled(out, counts, "ignored", "kind", "failures ignored by mayday_ignore");
     add_labelled(out, counts, "dropped", "reason", "failures or events that were lost");
     add_labelled(out, counts, "filtered", "reason", "events that rules dropped");
     add_labelled(out, counts, "observed", "reason", "what rules in observe mode would have done");
     add_labelled(out, counts, "suppressed", "reason", "events that were only counted");
-    add_plain(out, "lanes_alive", "gauge", "processes that have a lane", number(lanes, "alive"));
+    add_plain(out, "lanes_alive", "gauge", "processes that have a lane",
+              mayday_json_number(lanes, "alive"));
     add_plain(out, "lanes_unread_bytes", "gauge", "bytes waiting in the lanes",
-              number(lanes, "unread_bytes"));
+              mayday_json_number(lanes, "unread_bytes"));
     add_plain(out, "dropped_no_slot_total", "counter", "failures of processes without a lane",
-              number(lanes, "dropped_no_slot"));
+              mayday_json_number(lanes, "dropped_no_slot"));
     add_plain(out, "lost_records_total", "counter", "records of dead lanes that were given up",
-              number(lanes, "lost_records"));
+              mayday_json_number(lanes, "lost_records"));
     add_per_dsn(out, delivery, "queued", "queue_events", "gauge", "events waiting to be sent", 1);
     add_per_dsn(out, delivery, "last_sent_us", "last_sent_timestamp_seconds", "gauge",
                 "when an event was last sent", 1e-6);

@@ -5,7 +5,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <time.h>
@@ -173,32 +172,6 @@ mayday_cli_bytes(char *out, size_t size, double bytes)
         unit++;
     }
     snprintf(out, size, "%.*f %s", unit == 0 || bytes >= 100 ? 0 : 1, bytes, units[unit]);
-}
-
-/* ---- JSON ---- */
-
-const char *
-mayday_json_string(const cJSON *object, const char *key)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-
-    return text == NULL ? "" : text;
-}
-
-double
-mayday_json_number(const cJSON *object, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-
-    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : 0;
-}
-
-uint64_t
-mayday_json_us(const cJSON *object, const char *key)
-{
-    double number = mayday_json_number(object, key);
-
-    return number > 0 && number < 1e18 ? (uint64_t) number : 0;
 }
 
 mayday_style_t

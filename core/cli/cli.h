@@ -78,11 +78,6 @@ void mayday_cli_duration(char *out, size_t size, uint64_t duration_us);
 void mayday_cli_number(char *out, size_t size, double number);
 void mayday_cli_bytes(char *out, size_t size, double bytes);
 
-/* Members of an object, whatever it is: "" and 0 where absent or of another type. */
-const char *mayday_json_string(const cJSON *object, const char *key);
-double mayday_json_number(const cJSON *object, const char *key);
-uint64_t mayday_json_us(const cJSON *object, const char *key);
-
 /* Style by a level's name. */
 mayday_style_t mayday_cli_level_style(const char *level);
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/cli/find.h"
+#include "core/event/json.h"
 
 #define CONNECT_TIMEOUT_S 5L
 

@@ -8,6 +8,7 @@
 #include "core/agent/status.h"
 #include "core/cli/client.h"
 #include "core/cli/row.h"
+#include "core/event/json.h"
 
 #define POLL_MS 250
 #define TIMEOUT_S 30u

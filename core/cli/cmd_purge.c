@@ -7,6 +7,7 @@
 #include "core/agent/status.h"
 #include "core/cli/client.h"
 #include "core/cli/find.h"
+#include "core/event/json.h"
 
 #define TIMEOUT_S 600u /* the store is compacted, so that nothing is left in its file */
 

@@ -7,6 +7,7 @@
 #include "core/agent/status.h"
 #include "core/base/dsn.h"
 #include "core/cli/client.h"
+#include "core/event/json.h"
 
 #define TIMEOUT_S 180u /* several receivers, each with a time-out of its own */
 

@@ -8,7 +8,7 @@
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
 #define LABEL_COLUMNS 12u
 #define TIMEOUT_S 30u

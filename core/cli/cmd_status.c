@@ -5,7 +5,7 @@
 
 #include "core/agent/status.h"
 #include "core/cli/client.h"
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
 #define LABEL_COLUMNS 12u
 #define REASONS_COLUMN (LABEL_COLUMNS + 9u + 3u)

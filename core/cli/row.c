@@ -6,7 +6,7 @@
 #include <ctype.h>
 #include <time.h>
 
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
 #define ID_DIGITS 8u
 #define TIME_COLUMNS 8u /* of today's; */

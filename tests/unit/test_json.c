@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/base.h"
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
 static void
 assert_printed(const char *in, const char *out)
@@ -50,6 +50,29 @@ test_json_print__others_as_before(void **state)
     assert_printed("[0,1.5,-2,1e300,true,null,\"1e15\"]", "[0,1.5,-2,1e+300,true,null,\"1e15\"]");
 }
 
+static void
+test_json_members__whatever_is_there(void **state)
+{
+    cJSON *json = cJSON_Parse("{\"s\":\"x\",\"n\":1.5,\"big\":1e300,\"less\":-1,\"null\":null}");
+    static const char *const others[] = {"none", "null", "S"};
+
+    (void) state;
+    for (size_t i = 0; i < MAYDAY_COUNT(others); i++) {
+        assert_string_equal(mayday_json_string(json, others[i]), "");
+        assert_true(mayday_json_number(json, others[i]) == 0);
+        assert_int_equal(mayday_json_us(json, others[i]), 0);
+    }
+    assert_string_equal(mayday_json_string(NULL, "s"), "");
+    assert_string_equal(mayday_json_string(json, "n"), "");
+    assert_true(mayday_json_number(json, "s") == 0);
+    assert_int_equal(mayday_json_us(json, "less"), 0);
+    assert_int_equal(mayday_json_us(json, "big"), 0);
+    assert_string_equal(mayday_json_string(json, "s"), "x");
+    assert_true(mayday_json_number(json, "n") == 1.5);
+    assert_int_equal(mayday_json_us(json, "n"), 1);
+    cJSON_Delete(json);
+}
+
 int
 main(void)
 {
@@ -57,6 +80,7 @@ main(void)
         cmocka_unit_test(test_json_print__nothing),
         cmocka_unit_test(test_json_print__whole_numbers_as_such),
         cmocka_unit_test(test_json_print__others_as_before),
+        cmocka_unit_test(test_json_members__whatever_is_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

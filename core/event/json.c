@@ -1,8 +1,9 @@
 /*
- * See json_print.h.
+ * See json.h.
  */
-#include "core/event/json_print.h"
+#include "core/event/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,4 +56,28 @@ mayday_json_print(cJSON *json, bool indented)
         return NULL;
     }
     return indented ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+}
+
+const char *
+mayday_json_string(const cJSON *object, const char *key)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
+
+    return text == NULL ? "" : text;
+}
+
+double
+mayday_json_number(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    return cJSON_IsNumber(item) && isfinite(item->valuedouble) ? item->valuedouble : 0;
+}
+
+uint64_t
+mayday_json_us(const cJSON *object, const char *key)
+{
+    double number = mayday_json_number(object, key);
+
+    return number > 0 && number < 1e18 ? (uint64_t) number : 0;
 }
