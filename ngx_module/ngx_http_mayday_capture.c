@@ -216,6 +216,46 @@ ngx_http_mayday_ms(ngx_msec_t ms)
 }
 
 
+/* "name", "name:port" or "unix:/path"; by hand: ngx_snprintf() is slow for so little. */
+static void
+ngx_http_mayday_record_upstream_name(mayday_record_t *record, mayday_slice_t name, in_port_t port)
+{
+    char text[MAYDAY_FIELD_MAX_UPSTREAM], digits[sizeof(":65535")], *p;
+    size_t len;
+    mayday_slice_t before, after;
+
+    before = mayday_slice(NULL, 0);
+    after = mayday_slice(NULL, 0);
+
+    if (port) {
+        p = digits + sizeof(digits);
+
+        do {
+            *--p = (char) ('0' + port % 10);
+            port /= 10;
+        } while (port);
+
+        *--p = ':';
+        after = mayday_slice(p, digits + sizeof(digits) - p);
+
+    } else if (name.len && name.data[0] == '/') {
+        before = MAYDAY_SLICE("unix:");
+
+    } else {
+        mayday_record_text(record, UPSTREAM, name);
+        return;
+    }
+
+    name.len = ngx_min(name.len, sizeof(text) - before.len - after.len);
+    len = before.len + name.len;
+
+    mayday_copy(text, before.data, before.len);
+    mayday_copy(text + before.len, name.data, name.len);
+    mayday_copy(text + len, after.data, after.len);
+    mayday_record_text(record, UPSTREAM, mayday_slice(text, len + after.len));
+}
+
+
 /*
  * The name of the upstream that failed: of the one as configured, or, where an
  * error_page has since turned to another upstream, of the peer.
@@ -223,7 +263,6 @@ ngx_http_mayday_ms(ngx_msec_t ms)
 static void
 ngx_http_mayday_record_upstream(ngx_http_request_t *r, mayday_record_t *record)
 {
-    u_char text[MAYDAY_FIELD_MAX_UPSTREAM], *p;
     in_port_t port;
     ngx_str_t *name;
     ngx_http_upstream_state_t *state, *last;
@@ -253,18 +292,7 @@ ngx_http_mayday_record_upstream(ngx_http_request_t *r, mayday_record_t *record)
         return;
     }
 
-    if (port) {
-        p = ngx_snprintf(text, sizeof(text), "%V:%d", name, (int) port);
-
-    } else if (name->len && name->data[0] == '/') {
-        p = ngx_snprintf(text, sizeof(text), "unix:%V", name);
-
-    } else {
-        mayday_record_text(record, UPSTREAM, ngx_http_mayday_slice(name));
-        return;
-    }
-
-    mayday_record_text(record, UPSTREAM, mayday_slice(text, p - text));
+    ngx_http_mayday_record_upstream_name(record, ngx_http_mayday_slice(name), port);
 }
 
 

@@ -198,13 +198,15 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
 
     p = memchr(buf, '*', last - buf);
 
-    if (p != NULL) {
-        p = memchr(p, ' ', last - p);
-    }
-
     if (p == NULL) {
         goto done;
     }
+
+    do {
+        if (++p == last) {
+            goto done;
+        }
+    } while (*p != ' ');
 
     p++;
     last = ngx_http_mayday_line_end(p, last, &whose);

@@ -194,11 +194,55 @@ ngx_http_mayday_header_slice(ngx_http_request_t *r, ngx_str_t *lowcase_name)
 }
 
 
+/*
+ * The first of each that is not empty, in one walk: every failed request takes
+ * it, and few headers have a name as long as these.
+ */
+static void
+ngx_http_mayday_trace_headers(ngx_http_request_t *r, mayday_slice_t *sentry_trace,
+    mayday_slice_t *traceparent)
+{
+    ngx_str_t *name;
+    mayday_slice_t *found;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *header, *last;
+
+    *sentry_trace = mayday_slice(NULL, 0);
+    *traceparent = mayday_slice(NULL, 0);
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        header = part->elts;
+
+        for (last = header + part->nelts; header < last; header++) {
+
+            if (header->key.len == ngx_http_mayday_sentry_trace_name.len) {
+                name = &ngx_http_mayday_sentry_trace_name;
+                found = sentry_trace;
+
+            } else if (header->key.len == ngx_http_mayday_traceparent_name.len) {
+                name = &ngx_http_mayday_traceparent_name;
+                found = traceparent;
+
+            } else {
+                continue;
+            }
+
+            if (found->len == 0
+                && ngx_strncasecmp(header->key.data, name->data, name->len) == 0)
+            {
+                *found = ngx_http_mayday_slice(&header->value);
+            }
+        }
+    }
+}
+
+
 void
 ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, mayday_trace_t *trace)
 {
     ngx_str_t id;
     uint8_t trace_id[16];
+    mayday_slice_t sentry_trace, traceparent;
     ngx_http_mayday_ctx_t *ctx;
 
     ctx = ngx_http_mayday_ctx_peek(r);
@@ -209,11 +253,9 @@ ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, mayday_trace
     }
 
     if (place->trace_mode == MAYDAY_TRACE_EXTRACT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) {
-        mayday_trace_continue(trace, &ngx_http_mayday_ids,
-                              ngx_http_mayday_header_slice(r,
-                                                           &ngx_http_mayday_sentry_trace_name),
-                              ngx_http_mayday_header_slice(r,
-                                                           &ngx_http_mayday_traceparent_name));
+        ngx_http_mayday_trace_headers(r, &sentry_trace, &traceparent);
+        mayday_trace_continue(trace, &ngx_http_mayday_ids, sentry_trace, traceparent);
+
     } else {
         mayday_trace_new(trace, &ngx_http_mayday_ids);
     }

@@ -90,7 +90,7 @@ fits_word(const char *pos, const char *end, mayday_slice_t contains)
 static bool
 has_words(const char *pos, const char *end, mayday_slice_t words)
 {
-    if (words.len == 0) {
+    if (words.len == 0 || begins_with(pos, end, words)) {
         return true;
     }
     while ((pos = memchr(pos, words.data[0], (size_t) (end - pos))) != NULL) {
