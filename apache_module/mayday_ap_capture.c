@@ -17,16 +17,22 @@
 
 static APR_OPTIONAL_FN_TYPE(ssl_var_lookup) * ssl_value;
 
-/* What httpd is asked for, and values of expressions: all before the lane is locked. */
+/* A value of an expression, or of mod_ssl. */
 typedef struct {
-    mayday_slice_t scheme, environment, release, transaction;
-    mayday_slice_t tls_protocol, tls_cipher;
-    mayday_slice_t user[MAYDAY_USER_MAX];
-    size_t tag_count;
-    /* from here on only what the above tells of is set */
-    char hashes[MAYDAY_USER_MAX][2 * MAYDAY_HASH_BYTES + 1];
+    mayday_field_t field;
+    size_t max;
+    mayday_slice_t value;
+} value_t;
+
+#define VALUES_MAX (3 + MAYDAY_USER_MAX + 2)
+
+/* All of them, asked for before the lane is locked. Only what the counts tell of is set. */
+typedef struct {
+    size_t count, tag_count;
+    value_t values[VALUES_MAX];
     const mayday_tag_t *tags[MAYDAY_TAG_MAX];
     mayday_slice_t tag_values[MAYDAY_TAG_MAX];
+    char hashes[MAYDAY_USER_MAX][2 * MAYDAY_HASH_BYTES + 1];
 } values_t;
 
 void
@@ -62,37 +68,64 @@ hash_value(mayday_slice_t value, char hex[MAYDAY_HASH_HEX_SIZE])
     return mayday_slice(hex, 2 * sizeof(hash));
 }
 
-/* Empty where there is none: then the agent takes what holds for the instance. */
-static mayday_slice_t
-eval(request_rec *r, const mayday_expr_t *expr)
+static void
+add_value(values_t *v, mayday_field_t field, size_t max, mayday_slice_t value)
 {
-    return expr == NULL ? mayday_slice(NULL, 0) : mayday_ap_eval(r, expr);
+    v->values[v->count++] = (value_t){field, max, value};
 }
+#define add_text(v, ID, value) add_value((v), MAYDAY_FIELD_##ID, MAYDAY_FIELD_MAX_##ID, (value))
 
 static void
 evaluate_user(values_t *v, request_rec *r, const mayday_user_t *user)
 {
+    static const struct {
+        mayday_field_t field;
+        size_t max;
+    } fields[MAYDAY_USER_MAX] = {
+        [MAYDAY_USER_ID] = {MAYDAY_FIELD_USER_ID, MAYDAY_FIELD_MAX_USER_ID},
+        [MAYDAY_USER_EMAIL] = {MAYDAY_FIELD_USER_EMAIL, MAYDAY_FIELD_MAX_USER_EMAIL},
+        [MAYDAY_USER_NAME] = {MAYDAY_FIELD_USER_NAME, MAYDAY_FIELD_MAX_USER_NAME},
+        [MAYDAY_USER_IP] = {MAYDAY_FIELD_USER_IP, MAYDAY_FIELD_MAX_USER_IP},
+    };
+
     for (int i = 0; i < MAYDAY_USER_MAX; i++) {
-        v->user[i] = eval(r, user->parts[i].expr);
-        if (user->parts[i].hashed) {
-            v->user[i] = hash_value(v->user[i], v->hashes[i]);
+        if (user->parts[i].expr != NULL) {
+            mayday_slice_t value = mayday_ap_eval(r, user->parts[i].expr);
+
+            add_value(v, fields[i].field, fields[i].max,
+                      user->parts[i].hashed ? hash_value(value, v->hashes[i]) : value);
         }
     }
 }
 
 static void
-evaluate(values_t *v, const mayday_ap_failure_t *f)
+ask_ssl(values_t *v, const mayday_ap_failure_t *f)
 {
     static char protocol[] = "SSL_PROTOCOL", cipher[] = "SSL_CIPHER";
+    request_rec *r = f->first;
+    conn_rec *c = r->connection;
+
+    add_text(v, TLS_PROTOCOL, mayday_slice_str(ssl_value(r->pool, r->server, c, r, protocol)));
+    add_text(v, TLS_CIPHER, mayday_slice_str(ssl_value(r->pool, r->server, c, r, cipher)));
+}
+
+/* What is not given in the place, or empty, the agent takes from the instance. */
+static void
+evaluate(values_t *v, const mayday_ap_failure_t *f, mayday_slice_t scheme)
+{
     const mayday_place_t *place = f->place;
     request_rec *r = f->subject;
-    conn_rec *c = f->first->connection;
 
-    memset(v, 0, offsetof(values_t, hashes));
-    v->scheme = mayday_slice_str(ap_http_scheme(f->first));
-    v->environment = eval(r, place->environment);
-    v->release = eval(r, place->release);
-    v->transaction = eval(r, place->transaction);
+    v->count = v->tag_count = 0;
+    if (place->environment != NULL) {
+        add_text(v, ENVIRONMENT, mayday_ap_eval(r, place->environment));
+    }
+    if (place->release != NULL) {
+        add_text(v, RELEASE, mayday_ap_eval(r, place->release));
+    }
+    if (place->transaction != NULL) {
+        add_text(v, TRANSACTION, mayday_ap_eval(r, place->transaction));
+    }
     if (place->user != NULL) {
         evaluate_user(v, r, place->user);
     }
@@ -101,9 +134,8 @@ evaluate(values_t *v, const mayday_ap_failure_t *f)
         v->tags[v->tag_count] = tag;
         v->tag_values[v->tag_count++] = mayday_ap_eval(r, tag->expr);
     }
-    if (ssl_value != NULL && mayday_slice_eq(v->scheme, MAYDAY_SLICE("https"))) {
-        v->tls_protocol = mayday_slice_str(ssl_value(r->pool, r->server, c, f->first, protocol));
-        v->tls_cipher = mayday_slice_str(ssl_value(r->pool, r->server, c, f->first, cipher));
+    if (ssl_value != NULL && mayday_slice_eq(scheme, MAYDAY_SLICE("https"))) {
+        ask_ssl(v, f);
     }
 }
 
@@ -150,7 +182,7 @@ write_target(mayday_record_t *record, const mayday_ap_failure_t *f)
 }
 
 static void
-write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, const values_t *v,
+write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, mayday_slice_t scheme,
               const mayday_ap_ctx_t *ctx)
 {
     const request_rec *r = f->first;
@@ -169,7 +201,7 @@ write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, const value
         mayday_record_u64(record, MAYDAY_FIELD_ERRNO, (uint64_t) error);
     }
     mayday_record_text(record, METHOD, mayday_slice_str(r->method));
-    mayday_record_text(record, SCHEME, v->scheme);
+    mayday_record_text(record, SCHEME, scheme);
     mayday_record_text(record, HOST, mayday_slice_str(host != NULL ? host : r->hostname));
     write_target(record, f);
     mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
@@ -185,8 +217,14 @@ static void
 write_upstream(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
     char storage[MAYDAY_AP_UPSTREAM_SIZE];
+    mayday_slice_t upstream = mayday_ap_upstream(&f->backend, storage);
 
-    mayday_record_text(record, UPSTREAM, mayday_ap_upstream(f->subject, &f->backend, storage));
+    /* the host in the URL of a unix socket is made up */
+    if (f->backend.balancer.len == 0 && f->peer_count > 0 &&
+        mayday_slice_starts(f->peers[0], MAYDAY_SLICE("unix:"))) {
+        upstream = f->peers[0];
+    }
+    mayday_record_text(record, UPSTREAM, upstream);
 }
 
 /* Who was tried: those of whom the error log spoke, then the one who answered. */
@@ -195,29 +233,21 @@ write_attempts(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
     mayday_record_attempt_t attempt = {
         .connect_ms = -1, .header_ms = -1, .response_ms = -1, .bytes_received = -1};
-    char storage[MAYDAY_AP_PEER_SIZE];
-    mayday_buf_t last; /* where nobody was tried, the balancer's name */
+    unsigned count = f->peer_count;
+    /* where nobody was tried, the balancer's name stands in the peer's place */
+    mayday_slice_t last = f->answered != 0 || count == 0 ? f->peer : f->peers[count - 1];
 
-    for (unsigned i = 0; i + 1 < f->peer_count; i++) {
+    /* who answered may have broken off later: then the error log spoke of it, too */
+    if (count > 0 && mayday_slice_eq(f->peers[count - 1], last)) {
+        count--;
+    }
+    for (unsigned i = 0; i < count; i++) {
         mayday_record_attempt(record, &attempt, f->peers[i]);
     }
-    mayday_buf_init(&last, storage, sizeof(storage));
-    if (f->answered != 0 || f->peer_count == 0) {
-        mayday_ap_peer(f->subject, &f->backend, &last);
+    if (last.len > 0) {
+        attempt.status = f->answered;
+        mayday_record_attempt(record, &attempt, last);
     }
-    if (f->peer_count > 0) {
-        mayday_slice_t peer = f->peers[f->peer_count - 1];
-
-        /* it answered too if it broke off later */
-        if (f->answered == 0 || mayday_slice_eq(peer, mayday_buf_slice(&last))) {
-            attempt.status = f->answered;
-            mayday_record_attempt(record, &attempt, peer);
-            return;
-        }
-        mayday_record_attempt(record, &attempt, peer);
-    }
-    attempt.status = f->answered;
-    mayday_record_attempt(record, &attempt, mayday_buf_slice(&last));
 }
 
 /*
@@ -305,21 +335,15 @@ write_trace(mayday_record_t *record, const mayday_trace_t *trace, const char *ba
 static void
 write_values(mayday_record_t *record, const values_t *v)
 {
-    mayday_record_text(record, ENVIRONMENT, v->environment);
-    mayday_record_text(record, RELEASE, v->release);
-    mayday_record_text(record, TRANSACTION, v->transaction);
-    mayday_record_text(record, USER_ID, v->user[MAYDAY_USER_ID]);
-    mayday_record_text(record, USER_EMAIL, v->user[MAYDAY_USER_EMAIL]);
-    mayday_record_text(record, USER_NAME, v->user[MAYDAY_USER_NAME]);
-    mayday_record_text(record, USER_IP, v->user[MAYDAY_USER_IP]);
+    for (size_t i = 0; i < v->count; i++) {
+        mayday_record_bytes(record, v->values[i].field, v->values[i].max, v->values[i].value);
+    }
     for (size_t i = 0; i < v->tag_count; i++) {
         if (v->tag_values[i].len > 0) {
             mayday_record_pair(record, MAYDAY_FIELD_TAG, MAYDAY_FIELD_MAX_TAG, v->tags[i]->name,
                                v->tag_values[i]);
         }
     }
-    mayday_record_text(record, TLS_PROTOCOL, v->tls_protocol);
-    mayday_record_text(record, TLS_CIPHER, v->tls_cipher);
 }
 
 static void
@@ -404,15 +428,16 @@ static void
 write_record(const mayday_ap_failure_t *f)
 {
     const mayday_trace_t *trace = mayday_ap_trace(f->first, f->place);
-    mayday_ap_ctx_t *ctx = mayday_ap_ctx(f->first);
+    mayday_slice_t scheme = mayday_slice_str(ap_http_scheme(f->first));
+    mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(f->first); /* the trace is in it */
     mayday_record_t record;
     values_t values;
 
-    evaluate(&values, f);
+    evaluate(&values, f, scheme);
     if (mayday_lane_begin(&mayday_ap.lane, &record) != MAYDAY_OK) {
         return; /* counted */
     }
-    write_failure(&record, f, &values, ctx);
+    write_failure(&record, f, scheme, ctx);
     if (f->proxied) {
         write_upstream(&record, f);
         write_attempts(&record, f);

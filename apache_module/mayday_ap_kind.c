@@ -8,7 +8,6 @@
  */
 #include "mod_mayday.h"
 
-#include "apr_lib.h"
 #include "http_protocol.h"
 
 #include "core/capture/cause.h"
@@ -50,13 +49,17 @@ add_peer(mayday_ap_failure_t *f, const mayday_ap_line_t *line, mayday_slice_t wo
 {
     mayday_slice_t *last = &f->peers[f->peer_count];
 
-    *last = line->has_request ? mayday_slice(f->evidence->text + line->peer, line->peer_len)
-                              : mayday_ap_peer_of_line(words, f->storage[f->peer_count]);
-    if (last->len == 0 ||
-        (line->has_request && f->peer_count > 0 && mayday_slice_eq(last[-1], *last))) {
+    if (line->has_request) {
+        *last = mayday_slice(f->evidence->text + line->peer, line->peer_len);
+        if (f->peer_count > 0 && mayday_slice_eq(last[-1], *last)) {
+            return;
+        }
+    } else if (f->proxied) {
+        *last = mayday_ap_peer_of_attempt(words, &f->backend, f->peer, f->storage[f->peer_count]);
+    } else {
         return;
     }
-    f->peer_count++;
+    f->peer_count += last->len > 0;
 }
 
 /* Finds the cause, the first line that tells a kind, and who was tried. */
@@ -109,7 +112,7 @@ status_of(const char *digits)
     int status = 0;
 
     for (int i = 0; i < 3; i++) {
-        if (!apr_isdigit(digits[i])) {
+        if (!mayday_is_digit(digits[i])) {
             return 0;
         }
         status = status * 10 + (digits[i] - '0');
@@ -129,24 +132,16 @@ is_answered(const mayday_ap_failure_t *f)
     return r->status_line != ap_get_status_line(r->status); /* not in httpd's own words */
 }
 
-/* Sets proxied, backend and answered. */
-static void
-look_at_proxy(mayday_ap_failure_t *f)
+/* The status of the upstream's answer, or 0. */
+static int
+answer_of_upstream(const mayday_ap_failure_t *f)
 {
-    const request_rec *r = f->subject;
-    const char *noted;
+    const char *noted = apr_table_get(f->subject->notes, "proxy-status");
 
-    f->answered = 0;
-    f->proxied = mayday_ap_backend(r, &f->backend);
-    if (!f->proxied) {
-        return;
-    }
-    noted = apr_table_get(r->notes, "proxy-status");
     if (noted != NULL) {
-        f->answered = status_of(noted);
-    } else if (!notes_status(f) && is_answered(f)) {
-        f->answered = r->status;
+        return status_of(noted);
     }
+    return !notes_status(f) && is_answered(f) ? f->subject->status : 0;
 }
 
 /* mod_proxy's own failure without a line: LogLevel crit, or one that it does not log. */
@@ -233,8 +228,12 @@ kind_of_good_status(const mayday_ap_failure_t *f)
 void
 mayday_ap_judge(mayday_ap_failure_t *f, bool status_failed)
 {
+    f->proxied = mayday_ap_backend(f->subject, &f->backend);
+    if (f->proxied) {
+        f->peer = mayday_ap_peer(&f->backend, f->peer_storage);
+    }
     read_lines(f);
-    look_at_proxy(f);
+    f->answered = f->proxied ? answer_of_upstream(f) : 0;
     f->status = (unsigned) f->subject->status;
     if (f->first->connection->aborted && mayday_status_set_has(f->place->failed_status, 499)) {
         f->status = 499;

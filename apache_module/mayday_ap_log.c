@@ -220,6 +220,12 @@ mayday_ap_log_release(mayday_ap_evidence_t *evidence)
 
 /* ---- lines; all under the lock ---- */
 
+static struct {
+    apr_status_t status; /* 0: none yet */
+    size_t len;
+    char text[160];
+} described;
+
 static inline void
 append(mayday_ap_evidence_t *e, const char *data, size_t len)
 {
@@ -234,28 +240,32 @@ append(mayday_ap_evidence_t *e, const char *data, size_t len)
 
 /* "(111)Connection refused: ", as httpd itself begins such a line. */
 static void
-append_status(mayday_ap_evidence_t *e, apr_status_t status)
+describe(apr_status_t status)
 {
-    char number[16], message[120];
-    char *at = number + sizeof(number);
-    unsigned n = status < 0 ? 0 : (unsigned) status;
+    char message[120];
+    mayday_buf_t out;
     const char *words = NULL;
 
-    *--at = ')';
-    do {
-        *--at = (char) ('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    *--at = '(';
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
     words = strerrordesc_np(status); /* no locale, no lock */
 #endif
     if (words == NULL) {
         words = apr_strerror(status, message, sizeof(message));
     }
-    append(e, at, (size_t) (number + sizeof(number) - at));
-    append(e, words, strlen(words));
-    append(e, ": ", 2);
+    mayday_buf_init(&out, described.text, sizeof(described.text));
+    mayday_buf_addf(&out, "(%d)%s: ", status, words);
+    described.status = status;
+    described.len = out.len;
+}
+
+/* Requests that fail one after the other nearly always fail with the same. */
+static void
+append_status(mayday_ap_evidence_t *e, apr_status_t status)
+{
+    if (described.status != status) {
+        describe(status);
+    }
+    append(e, described.text, described.len);
 }
 
 /* The peer that mod_proxy asks now: with a balancer the next line may be of another. */
@@ -264,14 +274,13 @@ append_peer(mayday_ap_evidence_t *e, mayday_ap_line_t *line, const request_rec *
 {
     char storage[MAYDAY_AP_PEER_SIZE];
     mayday_ap_backend_t backend;
-    mayday_buf_t peer;
+    mayday_slice_t peer;
 
     if (!mayday_ap_backend(r, &backend)) {
         return;
     }
-    mayday_buf_init(&peer, storage, sizeof(storage));
-    mayday_ap_peer(r, &backend, &peer);
-    append(e, storage, peer.len);
+    peer = mayday_ap_peer(&backend, storage);
+    append(e, peer.data, peer.len);
     line->peer_len = (uint16_t) (e->text_len - line->peer);
 }
 
@@ -282,7 +291,7 @@ is_aside(const request_rec *r)
     return r->main != NULL || (r->prev != NULL && ap_is_HTTP_ERROR(r->prev->status));
 }
 
-static void
+static __attribute__((noinline)) void
 add_line(mayday_ap_evidence_t *e, const ap_errorlog_info *info, mayday_slice_t text)
 {
     mayday_ap_line_t *line = &e->lines[e->line_count];

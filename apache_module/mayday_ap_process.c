@@ -246,13 +246,27 @@ mayday_ap_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, se
 
 /* ---- a child ---- */
 
+/*
+ * On prefork this runs in the handler of the signal that ends the child, perhaps
+ * in the midst of a record. Without a mark the agent takes the lane for that of
+ * a process that was killed, and reads it all the same.
+ */
 static apr_status_t
 leave_child(void *data)
 {
-    if (getpid() == mayday_ap.pid) {
-        mayday_ap.serving = false;
-        mayday_lane_release(&mayday_ap.lane);
+    mayday_lane_t *lane = &mayday_ap.lane;
+
+    if (getpid() != mayday_ap.pid) {
+        return APR_SUCCESS;
     }
+    mayday_ap.serving = false;
+    if (lane->threaded) {
+        if (pthread_mutex_trylock(&lane->mutex) != 0) {
+            return APR_SUCCESS;
+        }
+        pthread_mutex_unlock(&lane->mutex);
+    }
+    mayday_lane_release(lane);
     return APR_SUCCESS;
 }
 

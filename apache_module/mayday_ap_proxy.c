@@ -31,6 +31,17 @@ default_port(mayday_slice_t scheme)
     return NULL;
 }
 
+static mayday_slice_t
+balancer_name(const char *url)
+{
+    static const mayday_slice_t scheme = {"balancer://", 11};
+    mayday_slice_t name = mayday_slice_str(url);
+
+    return mayday_slice_starts(name, scheme)
+               ? mayday_slice(name.data + scheme.len, name.len - scheme.len)
+               : name;
+}
+
 bool
 mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend)
 {
@@ -55,45 +66,54 @@ mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend)
         host = at + 1;
     }
     backend->authority = mayday_slice(host, len);
+    backend->unix_path = apr_table_get(r->notes, "uds_path");
+    /* set once a member was chosen, whose URL then stands in the balancer's place */
+    backend->balancer = balancer_name(apr_table_get(r->subprocess_env, "BALANCER_NAME"));
     return true;
 }
 
-/* The unix socket that stands in the host's place, or NULL. */
-static const char *
-unix_path(const request_rec *r)
+static mayday_slice_t
+unix_name(mayday_slice_t path, char *storage, size_t size)
 {
-    return apr_table_get(r->notes, "uds_path");
+    mayday_buf_t name;
+
+    mayday_buf_init(&name, storage, size);
+    mayday_buf_add(&name, MAYDAY_SLICE("unix:"));
+    mayday_buf_add(&name, path);
+    return mayday_buf_slice(&name);
 }
 
-static void
-add_unix(mayday_buf_t *out, const char *path)
+static bool
+has_port(mayday_slice_t authority)
 {
-    mayday_buf_add(out, MAYDAY_SLICE("unix:"));
-    mayday_buf_adds(out, path);
-}
-
-void
-mayday_ap_peer(const request_rec *r, const mayday_ap_backend_t *backend, mayday_buf_t *peer)
-{
-    mayday_slice_t authority = backend->authority;
-    const char *path = unix_path(r), *port, *colon;
-
-    if (path != NULL) {
-        add_unix(peer, path);
-        return;
-    }
-    mayday_buf_add(peer, authority);
     /* an IPv6 address has colons of its own, behind which comes a bracket */
-    colon = memrchr(authority.data, ':', authority.len);
-    if (colon != NULL &&
-        memchr(colon, ']', authority.len - (size_t) (colon - authority.data)) == NULL) {
-        return;
+    const char *colon = memrchr(authority.data, ':', authority.len);
+
+    return colon != NULL &&
+           memchr(colon, ']', authority.len - (size_t) (colon - authority.data)) == NULL;
+}
+
+mayday_slice_t
+mayday_ap_peer(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_PEER_SIZE])
+{
+    const char *port;
+    mayday_buf_t peer;
+
+    if (backend->unix_path != NULL) {
+        return unix_name(mayday_slice_str(backend->unix_path), storage, MAYDAY_AP_PEER_SIZE);
+    }
+    if (has_port(backend->authority)) {
+        return backend->authority;
     }
     port = default_port(backend->scheme);
-    if (port != NULL) {
-        mayday_buf_addc(peer, ':');
-        mayday_buf_adds(peer, port);
+    if (port == NULL) {
+        return backend->authority;
     }
+    mayday_buf_init(&peer, storage, MAYDAY_AP_PEER_SIZE);
+    mayday_buf_add(&peer, backend->authority);
+    mayday_buf_addc(&peer, ':');
+    mayday_buf_adds(&peer, port);
+    return mayday_buf_slice(&peer);
 }
 
 /* Schemes that go without saying: nginx's names of upstreams have none. */
@@ -106,92 +126,95 @@ is_plain(mayday_slice_t scheme)
 }
 
 mayday_slice_t
-mayday_ap_upstream(const request_rec *r, const mayday_ap_backend_t *backend,
-                   char storage[MAYDAY_AP_UPSTREAM_SIZE])
+mayday_ap_upstream(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_UPSTREAM_SIZE])
 {
-    static const mayday_slice_t scheme = {"balancer://", 11};
-    /* set once a member was chosen, whose URL then stands in the balancer's place */
-    const char *balancer = apr_table_get(r->subprocess_env, "BALANCER_NAME"), *path;
     mayday_buf_t upstream;
 
-    if (balancer != NULL) {
-        mayday_slice_t name = mayday_slice_str(balancer);
-
-        return mayday_slice_starts(name, scheme)
-                   ? mayday_slice(name.data + scheme.len, name.len - scheme.len)
-                   : name;
+    if (backend->balancer.len > 0) {
+        return backend->balancer;
     }
-    path = unix_path(r);
-    if (path == NULL && is_plain(backend->scheme)) {
+    if (backend->unix_path != NULL) {
+        return unix_name(mayday_slice_str(backend->unix_path), storage, MAYDAY_AP_UPSTREAM_SIZE);
+    }
+    if (is_plain(backend->scheme)) {
         return backend->authority;
     }
     mayday_buf_init(&upstream, storage, MAYDAY_AP_UPSTREAM_SIZE);
-    if (path != NULL) {
-        add_unix(&upstream, path);
-    } else {
-        mayday_buf_add(&upstream, backend->scheme);
-        mayday_buf_add(&upstream, MAYDAY_SLICE("://"));
-        mayday_buf_add(&upstream, backend->authority);
-    }
+    mayday_buf_add(&upstream, backend->scheme);
+    mayday_buf_add(&upstream, MAYDAY_SLICE("://"));
+    mayday_buf_add(&upstream, backend->authority);
     return mayday_buf_slice(&upstream);
 }
 
-/*
- * "AH00957: http: attempt to connect to 127.0.0.1:8001 (shop.internal:8001)
- * failed", or "... to Unix domain socket /run/shop.sock (localhost:80) failed".
- */
-mayday_slice_t
-mayday_ap_peer_of_line(mayday_slice_t text, char storage[MAYDAY_AP_PEER_SIZE])
+/* By the number that the line begins with: "AH00957:". */
+static bool
+is_numbered(mayday_slice_t line, const char number[8])
 {
-    static const mayday_slice_t attempt = {": attempt to connect to ", 24};
-    static const mayday_slice_t local = {"Unix domain socket ", 19};
-    const size_t skip = 9; /* "AH00957: ", then a word */
-    const char *at, *end, *address, *configured;
-    mayday_buf_t peer;
-
-    at = text.len < skip ? NULL : memchr(text.data + skip, ':', text.len - skip);
-    if (at == NULL ||
-        !mayday_slice_starts(mayday_slice(at, text.len - (size_t) (at - text.data)), attempt)) {
-        return mayday_slice(NULL, 0);
-    }
-    address = at + attempt.len;
-    end = text.data + text.len;
-    if (mayday_slice_starts(mayday_slice(address, (size_t) (end - address)), local)) {
-        address += local.len;
-        configured = memchr(address, ' ', (size_t) (end - address));
-        if (configured == NULL) {
-            return mayday_slice(NULL, 0);
-        }
-        mayday_buf_init(&peer, storage, MAYDAY_AP_PEER_SIZE);
-        mayday_buf_add(&peer, MAYDAY_SLICE("unix:"));
-        mayday_buf_add(&peer, mayday_slice(address, (size_t) (configured - address)));
-        return mayday_buf_slice(&peer);
-    }
-    configured = memchr(address, ' ', (size_t) (end - address));
-    if (configured == NULL) {
-        return mayday_slice(NULL, 0);
-    }
-    at = memchr(configured, ')', (size_t) (end - configured));
-    if (at != NULL && configured[1] == '(' &&
-        memchr(configured, ':', (size_t) (at - configured)) != NULL) {
-        return mayday_slice(configured + 2, (size_t) (at - configured - 2));
-    }
-    /* before httpd 2.4.54 only the address has the port */
-    return mayday_slice(address, (size_t) (configured - address));
+    return line.len >= 8 && memcmp(line.data, number, 8) == 0;
 }
 
-/* "AH01114: HTTP: failed to make connection to backend: 127.0.0.1": by its number. */
+/* "AH01114: HTTP: failed to make connection to backend: 127.0.0.1" */
 bool
-mayday_ap_repeats_attempt(mayday_slice_t text)
+mayday_ap_repeats_attempt(mayday_slice_t line)
 {
     static const char numbers[][8] = {
         "AH01114:", "AH01079:", "AH00896:", "AH00866:", "AH10101:", "AH02452:",
     };
 
-    for (size_t i = 0; i < MAYDAY_COUNT(numbers) && text.len >= sizeof(numbers[i]); i++) {
-        if (memcmp(text.data, numbers[i], sizeof(numbers[i])) == 0) {
+    for (size_t i = 0; i < MAYDAY_COUNT(numbers); i++) {
+        if (is_numbered(line, numbers[i])) {
             return true;
         }
     }
     return false;
+}
+
+/*
+ * The peer in "http: attempt to connect to 127.0.0.1:8001 (shop.internal:8001)
+ * failed", or "... to Unix domain socket /run/shop.sock (localhost:80) failed".
+ */
+static mayday_slice_t
+peer_of_text(mayday_slice_t line, char storage[MAYDAY_AP_PEER_SIZE])
+{
+    static const mayday_slice_t attempt = {": attempt to connect to ", 24};
+    static const mayday_slice_t local = {"Unix domain socket ", 19};
+    const char *end = line.data + line.len, *configured, *close;
+    size_t at = mayday_slice_find(line, attempt, 0);
+    bool is_local;
+
+    if (at == SIZE_MAX) {
+        return mayday_slice(NULL, 0);
+    }
+    at += attempt.len;
+    line = mayday_slice(line.data + at, line.len - at);
+    is_local = mayday_slice_starts(line, local);
+    if (is_local) {
+        line = mayday_slice(line.data + local.len, line.len - local.len);
+    }
+    configured = line.len == 0 ? NULL : memchr(line.data, ' ', line.len);
+    if (configured == NULL) {
+        return mayday_slice(NULL, 0);
+    }
+    line.len = (size_t) (configured - line.data);
+    if (is_local) {
+        return unix_name(line, storage, MAYDAY_AP_PEER_SIZE);
+    }
+    /* before httpd 2.4.54 only the address has the port */
+    close = memchr(configured, ')', (size_t) (end - configured));
+    return close != NULL && configured[1] == '(' &&
+                   memchr(configured, ':', (size_t) (close - configured)) != NULL
+               ? mayday_slice(configured + 2, (size_t) (close - configured - 2))
+               : line;
+}
+
+mayday_slice_t
+mayday_ap_peer_of_attempt(mayday_slice_t line, const mayday_ap_backend_t *backend,
+                          mayday_slice_t peer, char storage[MAYDAY_AP_PEER_SIZE])
+{
+    if (is_numbered(line, "AH00957:")) {
+        /* without a balancer there is no other */
+        return backend->balancer.len == 0 ? peer : peer_of_text(line, storage);
+    }
+    /* a unix socket of ProxyPass, which no other place tells of */
+    return is_numbered(line, "AH02454:") ? peer_of_text(line, storage) : mayday_slice(NULL, 0);
 }

@@ -20,7 +20,9 @@ mayday_ap_ctx(request_rec *first)
     mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(first);
 
     if (ctx == NULL) {
-        ctx = apr_pcalloc(first->pool, sizeof(*ctx));
+        ctx = apr_palloc(first->pool, sizeof(*ctx));
+        ctx->baggage = NULL;
+        ctx->has_trace = ctx->captured = ctx->stand_in = false;
         mayday_ids_next(&mayday_ap.ids, ctx->event_id);
         ap_set_module_config(first->request_config, &mayday_module, ctx);
     }
@@ -38,10 +40,24 @@ mayday_ap_eval(request_rec *r, const mayday_expr_t *expr)
     return mayday_slice_str(error == NULL ? value : NULL);
 }
 
+/*
+ * A trace that begins here and that nobody is given needs no ids of its own: a
+ * third of what making them for every failure would take.
+ */
+static void
+trace_of_event(mayday_ap_ctx_t *ctx)
+{
+    memset(&ctx->trace, 0, sizeof(ctx->trace));
+    memcpy(ctx->trace.trace_id, ctx->event_id, sizeof(ctx->trace.trace_id));
+    memcpy(ctx->trace.span_id, ctx->event_id, sizeof(ctx->trace.span_id));
+    ctx->trace.sampled = -1;
+}
+
 const mayday_trace_t *
 mayday_ap_trace(request_rec *first, const mayday_place_t *place)
 {
     mayday_ap_ctx_t *ctx = mayday_ap_ctx(first);
+    const char *sentry = NULL, *w3c = NULL;
     uint8_t id[sizeof(ctx->trace.trace_id)];
 
     if (ctx->has_trace) {
@@ -49,16 +65,17 @@ mayday_ap_trace(request_rec *first, const mayday_place_t *place)
     }
     ctx->has_trace = true;
     if (place->trace_mode == MAYDAY_TRACE_EXTRACT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) {
-        const char *sentry = apr_table_get(first->headers_in, "sentry-trace");
-        const char *w3c = apr_table_get(first->headers_in, "traceparent");
-
+        sentry = apr_table_get(first->headers_in, "sentry-trace");
+        w3c = apr_table_get(first->headers_in, "traceparent");
+    }
+    if (sentry == NULL && w3c == NULL && !mayday_ap_hands_on(place)) {
+        trace_of_event(ctx);
+    } else {
         mayday_trace_continue(&ctx->trace, &mayday_ap.ids, mayday_slice_str(sentry),
                               mayday_slice_str(w3c));
-        if (ctx->trace.has_parent) {
-            ctx->baggage = apr_table_get(first->headers_in, "baggage");
-        }
-    } else {
-        mayday_trace_new(&ctx->trace, &mayday_ap.ids);
+    }
+    if (ctx->trace.has_parent) {
+        ctx->baggage = apr_table_get(first->headers_in, "baggage");
     }
     /* there is none in mode ignore */
     if (place->trace_id != NULL &&
@@ -97,15 +114,55 @@ value_sentry_trace(request_rec *first, apr_pool_t *p)
     return text;
 }
 
+static void
+add_member(mayday_buf_t *out, const char *key, mayday_slice_t value)
+{
+    if (value.len == 0) {
+        return;
+    }
+    if (out->len > 0) {
+        mayday_buf_addc(out, ',');
+    }
+    mayday_buf_adds(out, key);
+    mayday_buf_add_encoded(out, value);
+}
+
+/* What the head of a trace tells those behind it (Sentry: dynamic sampling context). */
+static void
+add_own_members(mayday_buf_t *out, request_rec *first, const mayday_trace_t *trace)
+{
+    const mayday_place_t *place = mayday_ap_place(first);
+    const mayday_instance_t *instance = mayday_ap.instance;
+    char hex[2 * sizeof(trace->trace_id) + 1];
+    const char *error;
+    mayday_dsn_t dsn;
+
+    mayday_hex(hex, trace->trace_id, sizeof(trace->trace_id));
+    add_member(out, "sentry-trace_id=", mayday_slice_str(hex));
+    if (place->destination->dsn_count > 0 &&
+        mayday_dsn_parse(&dsn, place->destination->dsns[0], &error) == MAYDAY_OK) {
+        add_member(out, "sentry-public_key=", dsn.public_key);
+    }
+    add_member(out, "sentry-environment=",
+               place->environment == NULL ? instance->environment
+                                          : mayday_ap_eval(first, place->environment));
+    add_member(out, "sentry-release=",
+               place->release == NULL ? instance->release : mayday_ap_eval(first, place->release));
+}
+
 static const char *
 value_baggage(request_rec *first, apr_pool_t *p)
 {
+    const mayday_trace_t *trace = mayday_ap_trace(first, mayday_ap_place(first));
     mayday_buf_t text;
 
-    mayday_ap_trace(first, mayday_ap_place(first));
     mayday_buf_init(&text, apr_palloc(p, MAYDAY_FIELD_MAX_BAGGAGE + 1),
                     MAYDAY_FIELD_MAX_BAGGAGE + 1);
-    mayday_trace_baggage(mayday_slice_str(mayday_ap_ctx(first)->baggage), &text);
+    if (trace->has_parent) {
+        mayday_trace_baggage(mayday_slice_str(mayday_ap_ctx(first)->baggage), &text);
+    } else {
+        add_own_members(&text, first, trace);
+    }
     return text.data;
 }
 
@@ -268,15 +325,25 @@ foreign_baggage(apr_pool_t *p, const char *baggage)
     return out;
 }
 
+static void
+hand_on_baggage(request_rec *r)
+{
+    const char *own = apr_table_get(r->subprocess_env, "MAYDAY_BAGGAGE");
+    const char *others = apr_table_get(r->headers_in, "baggage");
+
+    others = others == NULL ? "" : foreign_baggage(r->pool, others);
+    apr_table_setn(r->headers_in, "baggage",
+                   *others == '\0' ? own : apr_pstrcat(r->pool, own, ",", others, NULL));
+}
+
 /* Gives the upstream our trace: in its headers, and in the environment. */
 static __attribute__((noinline)) void
 hand_on(request_rec *r, const mayday_place_t *place)
 {
     request_rec *first = (request_rec *) mayday_ap_first(r);
-    mayday_ap_ctx_t *ctx = mayday_ap_ctx(first);
-    const char *baggage;
+    const mayday_trace_t *trace = mayday_ap_trace(first, place);
+    char span_id[2 * sizeof(trace->span_id) + 1];
 
-    mayday_ap_trace(first, place);
     for (size_t i = 1; i < MAYDAY_COUNT(variables); i++) {
         const char *value = variables[i].value(first, r->pool);
 
@@ -286,14 +353,17 @@ hand_on(request_rec *r, const mayday_place_t *place)
     }
     apr_table_setn(r->headers_in, "sentry-trace",
                    apr_table_get(r->subprocess_env, "MAYDAY_SENTRY_TRACE"));
-    if (!ctx->trace.has_parent) {
-        /* what the caller sent belongs to a trace that ends here */
-        apr_table_unset(r->headers_in, "traceparent");
+    if (apr_table_get(r->headers_in, "traceparent") != NULL) {
+        mayday_hex(span_id, trace->span_id, sizeof(trace->span_id));
+        apr_table_setn(r->headers_in, "traceparent",
+                       apr_pstrcat(r->pool, "00-",
+                                   apr_table_get(r->subprocess_env, "MAYDAY_TRACE_ID"), "-",
+                                   span_id, trace->sampled == 1 ? "-01" : "-00", NULL));
+    }
+    /* a caller's baggage goes with the caller's trace as it came */
+    if (!trace->has_parent) {
         apr_table_unset(r->headers_in, "tracestate");
-        baggage = apr_table_get(r->headers_in, "baggage");
-        if (baggage != NULL) {
-            apr_table_setn(r->headers_in, "baggage", foreign_baggage(r->pool, baggage));
-        }
+        hand_on_baggage(r);
     }
 }
 
@@ -303,8 +373,7 @@ mayday_ap_fixups(request_rec *r)
 {
     const mayday_place_t *place = mayday_ap_place(r);
 
-    if ((place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) &&
-        place->enabled && r->main == NULL && mayday_ap.serving) {
+    if (mayday_ap_hands_on(place) && place->enabled && r->main == NULL && mayday_ap.serving) {
         hand_on(r, place);
     }
     return DECLINED;

@@ -133,12 +133,6 @@ is_of_instance(mayday_directive_t directive)
     return scopes[directive] == INSTANCE;
 }
 
-static bool
-hands_trace_on(const mayday_place_t *place)
-{
-    return place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_PROPAGATE;
-}
-
 static const char *
 set_directive(cmd_parms *cmd, void *place, int argc, char *const argv[])
 {
@@ -164,7 +158,7 @@ set_directive(cmd_parms *cmd, void *place, int argc, char *const argv[])
     if (error != NULL) {
         return apr_psprintf(cmd->pool, "%s directive %s", cmd->cmd->name, error);
     }
-    if (directive == MAYDAY_DIRECTIVE_TRACE_CONTEXT && !hands_on && hands_trace_on(place)) {
+    if (directive == MAYDAY_DIRECTIVE_TRACE_CONTEXT && !hands_on && mayday_ap_hands_on(place)) {
         /* httpd sorts its hooks after this; where nobody asks, no request passes it */
         ap_hook_fixups(mayday_ap_fixups, NULL, NULL, APR_HOOK_MIDDLE);
         hands_on = true;

@@ -86,34 +86,39 @@ int mayday_ap_monitor(apr_pool_t *p, server_rec *s);
 
 #define MAYDAY_AP_PEER_SIZE 128
 
-/* Who mod_proxy asks, or asked last: slices of its URL. */
+/* Who mod_proxy asks, or asked last. Borrowed from the request. */
 typedef struct {
     mayday_slice_t scheme;
-    mayday_slice_t authority; /* host[:port], no credentials; of a balancer its name */
+    mayday_slice_t authority; /* host[:port], no credentials; where no member was
+                                 chosen yet, the balancer's name                */
+    mayday_slice_t balancer;  /* its name once a member was chosen; or empty     */
+    const char *unix_path;    /* the socket that stands in the host's place      */
 } mayday_ap_backend_t;
 
 /* false: the request is not in mod_proxy's hands. */
 bool mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend);
 
-/* Adds the peer: host:port or unix:PATH. */
-void mayday_ap_peer(const request_rec *r, const mayday_ap_backend_t *backend, mayday_buf_t *peer);
+/* host:port or unix:PATH; borrowed, or in storage. */
+mayday_slice_t mayday_ap_peer(const mayday_ap_backend_t *backend,
+                              char storage[MAYDAY_AP_PEER_SIZE]);
 
 /* The upstream as configured, in nginx's words for it; borrowed, or in storage. */
 #define MAYDAY_AP_UPSTREAM_SIZE 257
-mayday_slice_t mayday_ap_upstream(const request_rec *r, const mayday_ap_backend_t *backend,
+mayday_slice_t mayday_ap_upstream(const mayday_ap_backend_t *backend,
                                   char storage[MAYDAY_AP_UPSTREAM_SIZE]);
 
 /*
- * The peer in a line that tells of a connection attempt, without a request; an
- * empty slice from other lines. Of text, or in storage.
+ * Who was tried, by a line that tells of a connection attempt, without a
+ * request; an empty slice from other lines. peer: the backend's own.
  */
-mayday_slice_t mayday_ap_peer_of_line(mayday_slice_t text, char storage[MAYDAY_AP_PEER_SIZE]);
+mayday_slice_t mayday_ap_peer_of_attempt(mayday_slice_t line, const mayday_ap_backend_t *backend,
+                                         mayday_slice_t peer, char storage[MAYDAY_AP_PEER_SIZE]);
 
 /*
  * Whether the line says of a request only that no connection was made, which
  * the lines without a request before it told better.
  */
-bool mayday_ap_repeats_attempt(mayday_slice_t text);
+bool mayday_ap_repeats_attempt(mayday_slice_t line);
 
 /* ---- mayday_ap_log.c ---- */
 
@@ -207,6 +212,13 @@ mayday_ap_ctx_peek(const request_rec *first)
     return ap_get_module_config(first->request_config, &mayday_module);
 }
 
+/* Upstreams are given the trace there. */
+static inline bool
+mayday_ap_hands_on(const mayday_place_t *place)
+{
+    return place->trace_mode == MAYDAY_TRACE_INJECT || place->trace_mode == MAYDAY_TRACE_PROPAGATE;
+}
+
 mayday_ap_ctx_t *mayday_ap_ctx(request_rec *first);
 const mayday_trace_t *mayday_ap_trace(request_rec *first, const mayday_place_t *place);
 
@@ -236,7 +248,9 @@ typedef struct {
     int answered; /* status of the upstream's answer, 0: it gave none, or there is none */
     bool proxied;
     mayday_ap_backend_t backend; /* if proxied                                */
-    unsigned peer_count;         /* who was tried, as the error log tells     */
+    mayday_slice_t peer;         /* of it, if proxied                         */
+    char peer_storage[MAYDAY_AP_PEER_SIZE];
+    unsigned peer_count; /* who was tried, as the error log tells     */
     mayday_slice_t peers[MAYDAY_AP_LINES_MAX];
     char storage[MAYDAY_AP_LINES_MAX][MAYDAY_AP_PEER_SIZE]; /* of some of them */
 } mayday_ap_failure_t;

@@ -149,6 +149,24 @@ def test_trace_given_to_the_upstream(server, up, mode):
         assert (trace["trace_id"] == theirs) is (mode == "propagate")
 
 
+@pytest.mark.parametrize("mode", ["inject", "propagate", "extract"])
+def test_trace_id_by_expression(server, up, mode):
+    """In every mode; the caller's span stays the parent where the caller is listened to."""
+    server.directive("trace_context", mode, "id=" + server.header("X-Trace"))
+    failing(server, up)
+    theirs, ours = "771a43a4192642f0b136d5159a501700", "4bf92f3577b34da6a3ce929d0e0e4736"
+    caller = {"sentry-trace": f"{theirs}-1234567890abcdef-1"}
+    server.get("/shop/a", {"X-Trace": ours, **caller})
+    server.get("/shop/b", {"X-Trace": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736", **caller})
+    traces = {e["request"]["url"][-1]: e["contexts"]["trace"] for e in server.events(2)}
+    first, second = traces["a"], traces["b"]
+    assert first["trace_id"] == ours
+    assert second["trace_id"] != ours  # 32 digits, nothing else
+    assert (second["trace_id"] == theirs) is (mode != "inject")
+    parent = None if mode == "inject" else "1234567890abcdef"
+    assert first.get("parent_span_id") == second.get("parent_span_id") == parent
+
+
 def test_event_id_on_the_error_page(server, up):
     if server.name == "nginx":
         server.raw_server += "error_page 502 503 @sorry;\n"
@@ -163,6 +181,19 @@ def test_event_id_on_the_error_page(server, up):
     body = server.get("/shop/x").body.decode()
     event = server.event()
     assert event["event_id"] in body
+
+
+def test_event_id_in_the_access_log(server, up):
+    log = server.directory / "ids.log"
+    if server.name == "nginx":
+        server.raw_main += "log_format ids $mayday_event_id;\n"
+        server.raw_server += f"access_log {log} ids;\n"
+    else:
+        server.raw_main += f"LogFormat %^ME ids\nCustomLog {log} ids\n"
+    failing(server, up)
+    server.get("/shop/x")
+    event = server.event()
+    wait_for(lambda: event["event_id"] in log.read_text(), 5, log.read_text)
 
 
 def test_ignore_with_a_condition(server, up):
