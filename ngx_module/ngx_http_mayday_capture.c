@@ -67,15 +67,17 @@ ngx_http_mayday_condition(void *request, mayday_expr_t *condition)
 static mayday_slice_t
 ngx_http_mayday_method(ngx_http_request_t *r)
 {
-    u_char *p;
+    size_t i, max;
 
-    p = r->request_line.len
-        ? memchr(r->request_line.data, ' ',
-                 ngx_min(r->request_line.len, MAYDAY_FIELD_MAX_METHOD + 1))
-        : NULL;
+    max = ngx_min(r->request_line.len, MAYDAY_FIELD_MAX_METHOD + 1);
 
-    return p ? mayday_slice(r->request_line.data, p - r->request_line.data)
-             : ngx_http_mayday_slice(&r->method_name);
+    for (i = 0; i < max; i++) {
+        if (r->request_line.data[i] == ' ') {
+            return mayday_slice(r->request_line.data, i);
+        }
+    }
+
+    return ngx_http_mayday_slice(&r->method_name);
 }
 
 
@@ -154,9 +156,6 @@ ngx_http_mayday_record_request(ngx_http_request_t *r, mayday_place_t *place,
         mayday_record_text(record, CLIENT_ADDRESS, ngx_http_mayday_slice(&c->addr_text));
     }
 
-    mayday_record_u64(record, MAYDAY_FIELD_CONNECTION, c->number);
-    mayday_record_u64(record, MAYDAY_FIELD_CONNECTION_REQUESTS, c->requests);
-
 #if (NGX_HTTP_SSL)
 
     if (c->ssl != NULL) {
@@ -181,30 +180,40 @@ ngx_http_mayday_record_request(ngx_http_request_t *r, mayday_place_t *place,
 }
 
 
+/* What every record has, in one piece. */
 static void
-ngx_http_mayday_record_sizes(ngx_http_request_t *r, mayday_record_t *record)
+ngx_http_mayday_record_numbers(ngx_http_request_t *r, mayday_place_t *place,
+    ngx_http_mayday_failure_t *failure, mayday_record_t *record)
 {
     off_t sent, body;
+    uint8_t *at;
     ngx_time_t *tp;
+    ngx_connection_t *c;
     ngx_msec_int_t ms;
 
-    tp = ngx_timeofday();
-    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000 + (tp->msec - r->start_msec));
+    at = mayday_record_numbers(record, 10);
 
-    mayday_record_u64(record, MAYDAY_FIELD_TIME_US,
-                      (uint64_t) tp->sec * 1000000 + tp->msec * 1000);
-    mayday_record_u64(record, MAYDAY_FIELD_DURATION_US, ms > 0 ? (uint64_t) ms * 1000 : 0);
-    mayday_record_u64(record, MAYDAY_FIELD_REQUEST_BYTES, r->request_length);
-
-    if (r->headers_in.content_length_n > 0) {
-        mayday_record_u64(record, MAYDAY_FIELD_REQUEST_BODY_BYTES, r->headers_in.content_length_n);
+    if (at == NULL) {
+        return;
     }
 
-    sent = r->connection->sent;
+    c = r->connection;
+    tp = ngx_timeofday();
+    ms = (ngx_msec_int_t) ((tp->sec - r->start_sec) * 1000 + (tp->msec - r->start_msec));
+    sent = c->sent;
     body = sent - (off_t) r->header_size;
 
-    mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BYTES, sent);
-    mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BODY_BYTES, body > 0 ? body : 0);
+    at = mayday_record_number(at, MAYDAY_FIELD_KIND, failure->kind);
+    at = mayday_record_number(at, MAYDAY_FIELD_STATUS, failure->status);
+    at = mayday_record_number(at, MAYDAY_FIELD_DESTINATION, place->destination->index);
+    at = mayday_record_number(at, MAYDAY_FIELD_TIME_US,
+                              (uint64_t) tp->sec * 1000000 + tp->msec * 1000);
+    at = mayday_record_number(at, MAYDAY_FIELD_DURATION_US, ms > 0 ? (uint64_t) ms * 1000 : 0);
+    at = mayday_record_number(at, MAYDAY_FIELD_REQUEST_BYTES, r->request_length);
+    at = mayday_record_number(at, MAYDAY_FIELD_RESPONSE_BYTES, sent);
+    at = mayday_record_number(at, MAYDAY_FIELD_RESPONSE_BODY_BYTES, body > 0 ? body : 0);
+    at = mayday_record_number(at, MAYDAY_FIELD_CONNECTION, c->number);
+    (void) mayday_record_number(at, MAYDAY_FIELD_CONNECTION_REQUESTS, c->requests);
 }
 
 
@@ -574,17 +583,18 @@ ngx_http_mayday_record(ngx_http_request_t *r, mayday_place_t *place,
         return;
     }
 
-    mayday_record_u64(&record, MAYDAY_FIELD_KIND, failure->kind);
-    mayday_record_u64(&record, MAYDAY_FIELD_STATUS, failure->status);
+    ngx_http_mayday_record_numbers(r, place, failure, &record);
     mayday_record_text(&record, EVENT_ID,
                        mayday_slice(ngx_http_mayday_event_id(r, id), sizeof(id)));
-    mayday_record_u64(&record, MAYDAY_FIELD_DESTINATION, place->destination->index);
 
     if (failure->error) {
         mayday_record_u64(&record, MAYDAY_FIELD_ERRNO, failure->error);
     }
 
-    ngx_http_mayday_record_sizes(r, &record);
+    if (r->headers_in.content_length_n > 0) {
+        mayday_record_u64(&record, MAYDAY_FIELD_REQUEST_BODY_BYTES, r->headers_in.content_length_n);
+    }
+
     ngx_http_mayday_record_request(r, place, &record);
     ngx_http_mayday_record_upstream(r, &record);
     ngx_http_mayday_record_attempts(r, &record, failure->status);

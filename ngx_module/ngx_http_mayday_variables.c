@@ -41,8 +41,12 @@ static ngx_http_variable_t ngx_http_mayday_vars[] = {
 };
 
 
-static ngx_str_t ngx_http_mayday_sentry_trace_name = ngx_string("sentry-trace");
-static ngx_str_t ngx_http_mayday_traceparent_name = ngx_string("traceparent");
+#define NGX_HTTP_MAYDAY_SENTRY_TRACE_NAME "sentry-trace"
+#define NGX_HTTP_MAYDAY_TRACEPARENT_NAME "traceparent"
+
+static ngx_str_t ngx_http_mayday_sentry_trace_name =
+    ngx_string(NGX_HTTP_MAYDAY_SENTRY_TRACE_NAME);
+static ngx_str_t ngx_http_mayday_traceparent_name = ngx_string(NGX_HTTP_MAYDAY_TRACEPARENT_NAME);
 ngx_str_t ngx_http_mayday_baggage_name = ngx_string("baggage");
 
 
@@ -215,15 +219,19 @@ ngx_http_mayday_trace_headers(ngx_http_request_t *r, mayday_slice_t *sentry_trac
 
         for (last = header + part->nelts; header < last; header++) {
 
-            if (header->key.len == ngx_http_mayday_sentry_trace_name.len) {
+            switch (header->key.len) {
+
+            case sizeof(NGX_HTTP_MAYDAY_SENTRY_TRACE_NAME) - 1:
                 name = &ngx_http_mayday_sentry_trace_name;
                 found = sentry_trace;
+                break;
 
-            } else if (header->key.len == ngx_http_mayday_traceparent_name.len) {
+            case sizeof(NGX_HTTP_MAYDAY_TRACEPARENT_NAME) - 1:
                 name = &ngx_http_mayday_traceparent_name;
                 found = traceparent;
+                break;
 
-            } else {
+            default:
                 continue;
             }
 

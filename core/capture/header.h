@@ -42,7 +42,9 @@ _Static_assert(MAYDAY_USUAL_HEADERS == 1u << (32 - 25), "a slot is the top bits 
 
 /*
  * Whether two names of len (at least 4) bytes differ in bit 5 of some bytes at
- * most, which for the bytes that occur in names is the case of a letter.
+ * most, which for the bytes that occur in names is the case of a letter. Usual
+ * names are letters and "-", for which a carriage return would pass: no server
+ * lets one into a name, and it could not make up a sensitive term.
  */
 static inline bool
 mayday_header_same(const char *a, const char *b, size_t len)

@@ -57,6 +57,39 @@ mayday_record_u64(mayday_record_t *record, mayday_field_t field, uint64_t value)
     }
 }
 
+/* What mayday_record_numbers() asks room for, per number. */
+#define MAYDAY_NUMBER_SIZE (sizeof(mayday_field_header_t) + sizeof(uint64_t))
+
+/*
+ * Room for n numbers, all or none: where the first goes, or NULL. The caller puts
+ * all of them there. One look at the bounds where many fields come together.
+ */
+static inline uint8_t *
+mayday_record_numbers(mayday_record_t *record, size_t n)
+{
+    uint8_t *start = record->pos;
+
+    if (MAYDAY_UNLIKELY(start + n * MAYDAY_NUMBER_SIZE > record->end)) {
+        record->flags |= MAYDAY_RECORD_TRUNCATED;
+        return NULL;
+    }
+    record->pos = start + n * MAYDAY_NUMBER_SIZE;
+    return start;
+}
+
+/* Returns where the next one goes. */
+static inline uint8_t *
+mayday_record_number(uint8_t *at, mayday_field_t field, uint64_t value)
+{
+    uint16_t len = sizeof(value);
+
+    at[offsetof(mayday_field_header_t, tag)] = (uint8_t) field;
+    at[offsetof(mayday_field_header_t, flags)] = 0;
+    memcpy(at + offsetof(mayday_field_header_t, len), &len, sizeof(len));
+    memcpy(at + sizeof(mayday_field_header_t), &value, sizeof(value));
+    return at + MAYDAY_NUMBER_SIZE;
+}
+
 /* TEXT and BYTES fields; max is MAYDAY_FIELD_MAX_…, by the macro below. */
 static inline void
 mayday_record_bytes(mayday_record_t *record, mayday_field_t field, size_t max, mayday_slice_t value)
