@@ -181,22 +181,44 @@ write_target(mayday_record_t *record, const mayday_ap_failure_t *f)
     mayday_record_text(record, PATH, path);
 }
 
+/* What every record has, in one piece. */
+static void
+write_numbers(mayday_record_t *record, const mayday_ap_failure_t *f)
+{
+    const request_rec *first = f->first;
+    const conn_rec *c = first->connection;
+    apr_time_t now = apr_time_now();
+    apr_off_t sent = 0;
+    uint8_t *at = mayday_record_numbers(record, 8);
+
+    if (at == NULL) {
+        return;
+    }
+    for (const request_rec *r = first; r != NULL; r = r->next) {
+        sent += r->bytes_sent; /* of an ErrorDocument or what stood in for it */
+    }
+    at = mayday_record_number(at, MAYDAY_FIELD_TIME_US, (uint64_t) now);
+    at = mayday_record_number(at, MAYDAY_FIELD_KIND, f->kind);
+    at = mayday_record_number(at, MAYDAY_FIELD_STATUS, f->status);
+    at = mayday_record_number(at, MAYDAY_FIELD_DESTINATION, f->place->destination->index);
+    at = mayday_record_number(at, MAYDAY_FIELD_DURATION_US,
+                              now > first->request_time ? (uint64_t) (now - first->request_time)
+                                                        : 0);
+    at = mayday_record_number(at, MAYDAY_FIELD_SERVER_PORT, c->local_addr->port);
+    at = mayday_record_number(at, MAYDAY_FIELD_RESPONSE_BODY_BYTES, (uint64_t) sent);
+    (void) mayday_record_number(at, MAYDAY_FIELD_CONNECTION,
+                                (uint64_t) (c->master != NULL ? c->master->id : c->id));
+}
+
 static void
 write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, mayday_slice_t scheme,
               const mayday_ap_ctx_t *ctx)
 {
     const request_rec *r = f->first;
     const char *host = apr_table_get(r->headers_in, "Host");
-    apr_time_t now = apr_time_now();
     int error = f->cause == NULL ? 0 : mayday_ap_errno(f->cause->status);
 
-    mayday_record_u64(record, MAYDAY_FIELD_TIME_US, (uint64_t) now);
-    mayday_record_u64(record, MAYDAY_FIELD_KIND, f->kind);
-    mayday_record_u64(record, MAYDAY_FIELD_STATUS, f->status);
     mayday_record_text(record, EVENT_ID, mayday_slice(ctx->event_id, sizeof(ctx->event_id)));
-    mayday_record_u64(record, MAYDAY_FIELD_DESTINATION, f->place->destination->index);
-    mayday_record_u64(record, MAYDAY_FIELD_DURATION_US,
-                      now > r->request_time ? (uint64_t) (now - r->request_time) : 0);
     if (error != 0 && f->kind != MAYDAY_KIND_UPSTREAM_INVALID) {
         mayday_record_u64(record, MAYDAY_FIELD_ERRNO, (uint64_t) error);
     }
@@ -206,7 +228,6 @@ write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, mayday_slic
     write_target(record, f);
     mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
     mayday_record_text(record, VIRTUAL_HOST, mayday_slice_str(r->server->server_hostname));
-    mayday_record_u64(record, MAYDAY_FIELD_SERVER_PORT, r->connection->local_addr->port);
     /* "SetHandler proxy:URL" is the proxy's handler too, and may hold a password */
     mayday_record_text(record, LOCATION,
                        f->proxied ? MAYDAY_SLICE("proxy-server")
@@ -347,14 +368,10 @@ write_values(mayday_record_t *record, const values_t *v)
 }
 
 static void
-write_connection(mayday_record_t *record, const mayday_ap_failure_t *f)
+write_client(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
     const conn_rec *c = f->first->connection;
-    apr_off_t sent = 0;
 
-    for (const request_rec *r = f->first; r != NULL; r = r->next) {
-        sent += r->bytes_sent; /* of an ErrorDocument or what stood in for it */
-    }
     if (f->place->collect->user_info) {
         mayday_record_text(record, CLIENT_ADDRESS, mayday_slice_str(f->first->useragent_ip));
     }
@@ -362,15 +379,11 @@ write_connection(mayday_record_t *record, const mayday_ap_failure_t *f)
         mayday_record_u64(record, MAYDAY_FIELD_REQUEST_BODY_BYTES,
                           (uint64_t) f->first->read_length);
     }
-    mayday_record_u64(record, MAYDAY_FIELD_RESPONSE_BODY_BYTES, (uint64_t) sent);
-    if (c->master != NULL) {
-        /* a stream of HTTP/2: how many there were on the connection is not told */
-        mayday_record_u64(record, MAYDAY_FIELD_CONNECTION, (uint64_t) c->master->id);
-        return;
+    /* of the streams of HTTP/2 it is not told how many there were */
+    if (c->master == NULL) {
+        mayday_record_u64(record, MAYDAY_FIELD_CONNECTION_REQUESTS,
+                          (uint64_t) c->keepalives + (c->keepalive != AP_CONN_KEEPALIVE));
     }
-    mayday_record_u64(record, MAYDAY_FIELD_CONNECTION, (uint64_t) c->id);
-    mayday_record_u64(record, MAYDAY_FIELD_CONNECTION_REQUESTS,
-                      (uint64_t) c->keepalives + (c->keepalive != AP_CONN_KEEPALIVE));
 }
 
 /* Those of the answer that tell a client, or who looks for it elsewhere, something. */
@@ -414,13 +427,12 @@ static __attribute__((noinline)) void
 write_headers(mayday_record_t *record, const mayday_collect_t *collect, const apr_table_t *table)
 {
     const apr_array_header_t *headers = apr_table_elts(table);
-    const apr_table_entry_t *entries = (const apr_table_entry_t *) headers->elts;
+    const apr_table_entry_t *header = (const apr_table_entry_t *) headers->elts;
+    const apr_table_entry_t *end = header + headers->nelts;
 
-    for (int i = 0; i < headers->nelts; i++) {
-        mayday_slice_t value = mayday_slice(entries[i].val, strlen(entries[i].val));
-        mayday_slice_t name = mayday_slice(entries[i].key, strlen(entries[i].key));
-
-        mayday_record_header(record, collect, name, value);
+    for (; header < end; header++) {
+        mayday_record_header(record, collect, mayday_slice(header->key, strlen(header->key)),
+                             mayday_slice_str(header->val)); /* a module may have set none */
     }
 }
 
@@ -437,6 +449,7 @@ write_record(const mayday_ap_failure_t *f)
     if (mayday_lane_begin(&mayday_ap.lane, &record) != MAYDAY_OK) {
         return; /* counted */
     }
+    write_numbers(&record, f);
     write_failure(&record, f, scheme, ctx);
     if (f->proxied) {
         write_upstream(&record, f);
@@ -445,7 +458,7 @@ write_record(const mayday_ap_failure_t *f)
     write_lines(&record, f);
     write_trace(&record, trace, ctx->baggage);
     write_values(&record, &values);
-    write_connection(&record, f);
+    write_client(&record, f);
     write_response_headers(&record, f);
     write_headers(&record, f->place->collect, f->first->headers_in);
     mayday_lane_commit(&record);
