@@ -114,6 +114,21 @@ fits(const cause_t *cause, mayday_slice_t line)
            has_words(line.data + cause->begins.len, end, cause->contains);
 }
 
+static mayday_kind_t
+of_errno(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EAGAIN: /* a unix socket whose listen queue is full */
+        return MAYDAY_KIND_UPSTREAM_REFUSED;
+    case ETIMEDOUT:
+        return MAYDAY_KIND_UPSTREAM_CONNECT_TIMEOUT;
+    default:
+        return MAYDAY_KIND_UPSTREAM_UNREACHABLE;
+    }
+}
+
 mayday_kind_t
 mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error)
 {
@@ -129,21 +144,5 @@ mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error)
     }
     /* The number may begin with the last byte that the table quotes: "failed (". */
     quoted_errno(line, cause->begins.len - 1, error);
-    return cause->kind == MAYDAY_KIND_BY_ERRNO ? mayday_cause_of_errno(*error)
-                                               : (mayday_kind_t) cause->kind;
-}
-
-mayday_kind_t
-mayday_cause_of_errno(int error)
-{
-    switch (error) {
-    case ECONNREFUSED:
-    case ECONNRESET:
-    case EAGAIN: /* a unix socket whose listen queue is full */
-        return MAYDAY_KIND_UPSTREAM_REFUSED;
-    case ETIMEDOUT:
-        return MAYDAY_KIND_UPSTREAM_CONNECT_TIMEOUT;
-    default:
-        return MAYDAY_KIND_UPSTREAM_UNREACHABLE;
-    }
+    return cause->kind == MAYDAY_KIND_BY_ERRNO ? of_errno(*error) : (mayday_kind_t) cause->kind;
 }

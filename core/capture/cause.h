@@ -15,7 +15,4 @@
  */
 mayday_kind_t mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error);
 
-/* The kind of a failed connect by its errno; others are UPSTREAM_UNREACHABLE. */
-mayday_kind_t mayday_cause_of_errno(int error);
-
 #endif

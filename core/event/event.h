@@ -107,8 +107,7 @@ void mayday_event_id(const mayday_event_t *event, char out[33]);
  */
 void mayday_event_issue(mayday_event_t *event, uint8_t hash[MAYDAY_HASH_BYTES]);
 
-/* "UpstreamRefused: shop_backend refused connections (2 peers tried)" is type and value. */
-void mayday_event_type(const mayday_event_t *event, mayday_buf_t *type);
+/* The exception's value: "shop_backend refused connections (2 peers tried)". */
 void mayday_event_value(const mayday_event_t *event, mayday_buf_t *value);
 
 /* "type: value" of the main exception as it stands now, rules included. */

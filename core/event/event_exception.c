@@ -161,12 +161,6 @@ add_internal(const mayday_event_t *event, mayday_buf_t *value)
 }
 
 void
-mayday_event_type(const mayday_event_t *event, mayday_buf_t *type)
-{
-    mayday_buf_adds(type, mayday_kind_info(event->view)->type);
-}
-
-void
 mayday_event_value(const mayday_event_t *event, mayday_buf_t *value)
 {
     const mayday_record_view_t *view = event->view;

@@ -59,12 +59,6 @@ holds_term(mayday_slice_t name, bool plain_only)
     return false;
 }
 
-bool
-mayday_scrub_is_sensitive(mayday_slice_t name)
-{
-    return holds_term(name, false);
-}
-
 static bool
 is_space(char c)
 {

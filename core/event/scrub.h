@@ -28,7 +28,4 @@ bool mayday_scrub_text(mayday_buf_t *out, mayday_slice_t text);
 /* Room that always suffices: "//u@" takes thirteen bytes. */
 #define MAYDAY_SCRUB_SIZE(len) ((len) *4 + 16)
 
-/* Whether a name is on the denylist. */
-bool mayday_scrub_is_sensitive(mayday_slice_t name);
-
 #endif
