@@ -42,7 +42,7 @@ PKG_LIBS   = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 # ---- sources, by room --------------------------------------------------------
 
 CAPTURE_SRC := $(wildcard core/base/*.c core/capture/*.c)
-CORE_SRC    := $(CAPTURE_SRC) $(wildcard core/event/*.c core/agent/*.c core/cli/*.c)
+CORE_SRC    := $(CAPTURE_SRC) $(wildcard core/event/*.c core/filter/*.c core/agent/*.c core/cli/*.c)
 MAIN_SRC    := core/cli/main.c
 OBJ          = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CAPTURE_OBJ := $(call OBJ,$(CAPTURE_SRC))

@@ -19,7 +19,8 @@ formats='core/capture/[a-z_]*_format\.h|core/capture/[a-z_]*\.def|core/capture/s
 may_include core/base 'core/base/'
 may_include core/capture 'core/base/|core/capture/'
 may_include core/event "core/base/|core/event/|$formats"
-may_include core/agent "core/base/|core/event/|core/agent/|$formats"
+may_include core/filter "core/base/|core/event/|core/filter/|$formats"
+may_include core/agent "core/base/|core/event/|core/filter/|core/agent/|$formats"
 may_include core/cli "core/base/|core/event/|core/agent/|core/cli/|$formats"
 may_include ngx_module 'core/base/|core/capture/|ngx_module/'
 may_include apache_module 'core/base/|core/capture/|apache_module/'
@@ -35,7 +36,8 @@ library '(lua|lauxlib|lualib|luajit)\.h' 'core/agent/rules'
 library 'curl/' 'core/agent/delivery|core/cli/client'
 library 'sqlite3\.h' 'core/agent/store'
 library 'microhttpd\.h' 'core/agent/api'
-library 'cjson/' 'core/event/|core/agent/|core/cli/'
+library 'pcre2\.h' 'core/filter/'
+library 'cjson/' 'core/event/|core/filter/|core/agent/|core/cli/'
 library 'ngx_' 'ngx_module/'
 library '(httpd|http_[a-z]*|ap_[a-z]*|mod_[a-z]*|util_[a-z]*)\.h' 'apache_module/'
 
