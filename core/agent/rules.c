@@ -91,7 +91,7 @@ static const luaL_Reg functions[] = {
 };
 
 static void
-provide_module(lua_State *L)
+open_mayday(lua_State *L)
 {
     lua_createtable(L, 0, (int) MAYDAY_COUNT(functions) + 1);
     for (size_t i = 0; i < MAYDAY_COUNT(functions); i++) {
@@ -100,7 +100,27 @@ provide_module(lua_State *L)
     }
     lua_pushliteral(L, MAYDAY_VERSION);
     lua_setfield(L, -2, "version");
-    mayday_sandbox_provide(L, "mayday");
+}
+
+/*
+ * What rules can require beside files, made in C: a new module is one line here.
+ * open pushes what require returns; it is called once per state, before the rules
+ * file is loaded, and may raise Lua errors.
+ */
+static const struct {
+    const char *name;
+    void (*open)(lua_State *L);
+} modules[] = {
+    {"mayday", open_mayday},
+};
+
+static void
+provide_modules(lua_State *L)
+{
+    for (size_t i = 0; i < MAYDAY_COUNT(modules); i++) {
+        modules[i].open(L);
+        mayday_sandbox_provide(L, modules[i].name);
+    }
 }
 
 /* ---- loading ---- */
@@ -119,7 +139,7 @@ load(lua_State *L)
     const char *file = *(const char **) lua_touserdata(L, 1);
 
     mayday_rules_event_open(L);
-    provide_module(L);
+    provide_modules(L);
     mayday_sandbox_load(L, file, base_name(file));
     lua_call(L, 0, 0);
     return 0;

@@ -486,6 +486,16 @@ mayday_rules_event_push(lua_State *L)
     rules->event_table = lua_topointer(L, -1);
 }
 
+mayday_event_t *
+mayday_rules_event_at(lua_State *L, int index)
+{
+    const mayday_rules_t *rules = mayday_rules_of(L);
+
+    return rules->event_table != NULL && lua_topointer(L, index) == rules->event_table
+               ? rules->event
+               : NULL;
+}
+
 void
 mayday_rules_hint_push(lua_State *L)
 {

@@ -143,6 +143,12 @@ void mayday_rules_event_open(lua_State *L);
 void mayday_rules_event_push(lua_State *L);
 void mayday_rules_hint_push(lua_State *L);
 
+/*
+ * The event, where the value at index is the table that stands for it in the run
+ * under way; else NULL. What a rule changed stands in that table, not in the event.
+ */
+mayday_event_t *mayday_rules_event_at(lua_State *L, int index);
+
 /* Whether the table on top came from a list or was marked as one. */
 bool mayday_rules_is_list(lua_State *L);
 
