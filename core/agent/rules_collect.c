@@ -30,6 +30,7 @@ typedef struct place {
 /* An event on its way back. */
 typedef struct {
     lua_State *L;
+    mayday_part_t part;  /* under way                        */
     bool changed;        /* the part under way               */
     size_t nodes, bytes; /* of all parts so far, to be bounded */
 } walk_t;
@@ -58,6 +59,143 @@ place_error(lua_State *L, const place_t *place, const char *message)
         }
     }
     mayday_rules_raise(L, "%s: %s", text, message);
+}
+
+/* ---- what the parts may hold, as Sentry takes it ---- */
+
+enum {
+    TEXT = 1,
+    NUMBER = 2,
+    BOOL = 4,
+    LIST = 8,
+    OBJECT = 16,
+    SCALAR = TEXT | NUMBER | BOOL,
+    ANY = SCALAR | LIST | OBJECT
+};
+
+/* Sets of the above: of a part, and of what stands directly in it. */
+static const struct {
+    unsigned itself, members;
+} shapes[MAYDAY_PART_MAX] = {
+    [MAYDAY_PART_EVENT_ID] = {TEXT, 0},
+    [MAYDAY_PART_TIMESTAMP] = {TEXT | NUMBER, 0},
+    [MAYDAY_PART_PLATFORM] = {TEXT, 0},
+    [MAYDAY_PART_LEVEL] = {TEXT, 0},
+    [MAYDAY_PART_LOGGER] = {TEXT, 0},
+    [MAYDAY_PART_SERVER_NAME] = {TEXT, 0},
+    [MAYDAY_PART_RELEASE] = {TEXT, 0},
+    [MAYDAY_PART_DIST] = {TEXT, 0},
+    [MAYDAY_PART_ENVIRONMENT] = {TEXT, 0},
+    [MAYDAY_PART_TRANSACTION] = {TEXT, 0},
+    [MAYDAY_PART_TRANSACTION_INFO] = {OBJECT, ANY},
+    [MAYDAY_PART_FINGERPRINT] = {LIST, SCALAR},
+    [MAYDAY_PART_MESSAGE] = {TEXT | OBJECT, ANY},
+    [MAYDAY_PART_EXCEPTION] = {OBJECT, ANY},
+    [MAYDAY_PART_REQUEST] = {OBJECT, ANY},
+    [MAYDAY_PART_USER] = {OBJECT, ANY},
+    [MAYDAY_PART_CONTEXTS] = {OBJECT, OBJECT},
+    [MAYDAY_PART_TAGS] = {OBJECT, SCALAR},
+    [MAYDAY_PART_BREADCRUMBS] = {OBJECT, ANY},
+    [MAYDAY_PART_MODULES] = {OBJECT, TEXT},
+    [MAYDAY_PART_EXTRA] = {OBJECT, ANY},
+    [MAYDAY_PART_SDK] = {OBJECT, ANY},
+    [MAYDAY_PART_META] = {OBJECT, ANY},
+};
+
+/* What may stand at a place of the event. */
+static unsigned
+allowed_at(const walk_t *walk, const place_t *place)
+{
+    if (place->depth == 1) {
+        return shapes[walk->part].itself;
+    }
+    if (place->depth > 2) {
+        return ANY;
+    }
+    if (walk->part == MAYDAY_PART_REQUEST && mayday_rules_key_of_pairs(place->key)) {
+        return OBJECT | LIST | (mayday_rules_key_ignores_case(place->key) ? 0 : TEXT);
+    }
+    if (walk->part == MAYDAY_PART_EXCEPTION || walk->part == MAYDAY_PART_BREADCRUMBS) {
+        return place->key != NULL && strcmp(place->key, "values") == 0 ? LIST : ANY;
+    }
+    return shapes[walk->part].members;
+}
+
+/* Of the table on top; an empty one is whatever is wanted. */
+static unsigned
+shape_of_table(lua_State *L)
+{
+    unsigned shape = OBJECT;
+
+    if (mayday_rules_is_list(L)) {
+        return LIST;
+    }
+    lua_pushnil(L);
+    if (!lua_next(L, -2)) {
+        return LIST | OBJECT;
+    }
+    if (lua_type(L, -2) == LUA_TNUMBER) {
+        shape = LIST;
+    }
+    lua_pop(L, 2);
+    return shape;
+}
+
+static void
+check_level(walk_t *walk, const place_t *place)
+{
+    static const char *const levels[] = {"fatal", "error", "warning", "info", "debug"};
+    const char *level = lua_tostring(walk->L, -1);
+
+    for (size_t i = 0; i < MAYDAY_COUNT(levels); i++) {
+        if (strcmp(level, levels[i]) == 0) {
+            return;
+        }
+    }
+    place_error(walk->L, place, "must be \"fatal\", \"error\", \"warning\", \"info\" or \"debug\"");
+}
+
+/* Raises an error where the value on top cannot stand at that place. */
+static void
+check_shape(walk_t *walk, const place_t *place)
+{
+    static const char *const names[] = {
+        [TEXT] = "a string",
+        [TEXT | NUMBER] = "a string or a number",
+        [SCALAR] = "a string, a number or a boolean",
+        [LIST] = "a list",
+        [OBJECT] = "a table with names",
+        [OBJECT | TEXT] = "a table with names, or a string",
+        [OBJECT | LIST] = "a table with names",
+        [OBJECT | LIST | TEXT] = "a table with names, or a string",
+    };
+    lua_State *L = walk->L;
+    unsigned allowed = allowed_at(walk, place), shape = ANY;
+
+    switch (lua_type(L, -1)) {
+    case LUA_TSTRING:
+        shape = TEXT;
+        break;
+    case LUA_TNUMBER:
+        shape = NUMBER;
+        break;
+    case LUA_TBOOLEAN:
+        shape = BOOL;
+        break;
+    case LUA_TTABLE:
+        shape = shape_of_table(L);
+        break;
+    default: /* cannot be sent anywhere, which is told elsewhere */
+        break;
+    }
+    if ((allowed & shape) == 0) {
+        place_error(L, place,
+                    lua_pushfstring(L, "must be %s, not a %s", names[allowed],
+                                    shape == LIST ? "list" : luaL_typename(L, -1)));
+    }
+    if (walk->part == MAYDAY_PART_LEVEL) {
+        check_level(walk, place);
+    }
 }
 
 static cJSON *
@@ -499,6 +637,9 @@ take(walk_t *walk, const place_t *place, cJSON *old)
     if (++walk->nodes > MAYDAY_RULES_NODES_MAX) {
         place_error(L, place, "too many values");
     }
+    if (place->depth <= 2) {
+        check_shape(walk, place);
+    }
     switch (lua_type(L, -1)) {
     case LUA_TBOOLEAN:
         if (cJSON_IsBool(old) && cJSON_IsTrue(old) == lua_toboolean(L, -1)) {
@@ -531,7 +672,7 @@ void
 mayday_rules_collect(lua_State *L, int index)
 {
     mayday_rules_t *rules = mayday_rules_of(L);
-    walk_t walk = {L, false, 0, 0};
+    walk_t walk = {L, MAYDAY_PART_MAX, false, 0, 0};
 
     for (int part = 0; part < MAYDAY_PART_MAX; part++) {
         place_t place = {NULL, mayday_event_part_key((mayday_part_t) part), 0, NULL, 1};
@@ -540,6 +681,7 @@ mayday_rules_collect(lua_State *L, int index)
         if ((rules->touched >> part & 1) == 0) {
             continue;
         }
+        walk.part = (mayday_part_t) part;
         walk.changed = false;
         old = mayday_event_part(rules->event, (mayday_part_t) part);
         lua_pushstring(L, place.key);

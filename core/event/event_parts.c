@@ -399,7 +399,7 @@ mayday_build_tags(mayday_event_t *event)
 
 /* A place for rules; nothing of ours is there. */
 cJSON *
-mayday_build_extra(mayday_event_t *event)
+mayday_build_nothing(mayday_event_t *event)
 {
     (void) event;
     return NULL;

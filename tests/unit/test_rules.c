@@ -415,31 +415,81 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
                      "event.extra.a[2].f: a function cannot be sent");
     assert_run_fails(f, CHANGE("event.tags.c = coroutine.create(function() end)"),
                      "event.tags.c: a thread cannot be sent");
-    assert_run_fails(f, CHANGE("event.tags.me = event.tags"),
-                     "event.tags.me: a table contains itself");
+    assert_run_fails(f, CHANGE("event.contexts.me = event.contexts"),
+                     "event.contexts.me: a table contains itself");
     assert_run_fails(f, CHANGE("local t = {}; t[1] = {t}; event.extra = {x = t}"),
                      "event.extra.x[1][1]: a table contains itself");
-    assert_run_fails(f, CHANGE("event.extra = {1, 2, x = 3}"), "event.extra: a table has either");
+    assert_run_fails(f, CHANGE("event.extra = {t = {1, 2, x = 3}}"), "event.extra.t: a table has either");
     assert_run_fails(f, CHANGE("event.tags[1] = 2"), "event.tags: a table has either");
-    assert_run_fails(f, CHANGE("event.extra = {[1.5] = 1}"), "event.extra: a list's keys");
-    assert_run_fails(f, CHANGE("event.extra = {[2] = 1}"),
-                     "event.extra[1]: a list must have no holes");
-    assert_run_fails(f, CHANGE("event.extra = {[1e9] = 1}"), "event.extra: a list's keys");
+    assert_run_fails(f, CHANGE("event.extra = {t = {[1.5] = 1}}"), "event.extra.t: a list's keys");
+    assert_run_fails(f, CHANGE("event.extra = {t = {[2] = 1}}"),
+                     "event.extra.t[1]: a list must have no holes");
+    assert_run_fails(f, CHANGE("event.extra = {t = {[1e9] = 1}}"), "event.extra.t: a list's keys");
     assert_run_fails(f, CHANGE("event.extra = {n = 0/0}"),
                      "event.extra.n: the number is not finite");
     assert_run_fails(f, CHANGE("event.extra = {['a\\0b'] = 1}"), "a name contains a zero byte");
-    assert_run_fails(f, CHANGE("event.dist = 'x'"),
-                     "rules.lua:3: event.dist: an event has no such part");
+    assert_run_fails(f, CHANGE("event.colour = 'x'"),
+                     "rules.lua:3: event.colour: an event has no such part");
     assert_run_fails(f, CHANGE("event.event_id = 'x'"), "event.event_id: cannot be changed");
     assert_run_fails(f, CHANGE("local t = {}; for i = 1, 40 do t = {t} end; event.extra = {t = t}"),
                      "tables are nested too deep");
-    assert_run_fails(f, CHANGE("local t = {}; for i = 1, 30 do t = {t, t} end; event.extra = t"),
+    assert_run_fails(f, CHANGE("local t = {}; for i = 1, 30 do t = {t, t} end; event.extra = {t = t}"),
                      "too many values");
     assert_run_fails(f, CHANGE("event.extra = {t = ('x'):rep(600000)}"), "more than 512 KiB");
     assert_run_fails(f,
                      CHANGE("event.extra = {t = ('x'):rep(300000)}\n"
                             "event.tags = {t = ('y'):rep(300000)}"),
                      "event.extra.t: the event has more than 512 KiB of text");
+}
+
+static void
+test_rules_run__wrong_types_name_their_path(void **state)
+{
+    fixture_t *f = *state;
+    static const struct {
+        const char *body, *wanted;
+    } cases[] = {
+        {"event.tags = 'x'", "event.tags: must be a table with names, not a string"},
+        {"event.tags = {'x'}", "event.tags: must be a table with names, not a list"},
+        {"event.tags.a = {}", "event.tags.a: must be a string, a number or a boolean, not a table"},
+        {"event.level = 5", "event.level: must be a string, not a number"},
+        {"event.level = 'warn'", "event.level: must be \"fatal\", \"error\", \"warning\""},
+        {"event.release = {}", "event.release: must be a string, not a table"},
+        {"event.transaction = true", "event.transaction: must be a string, not a boolean"},
+        {"event.fingerprint = 'x'", "event.fingerprint: must be a list, not a string"},
+        {"event.fingerprint = {a = 1}", "event.fingerprint: must be a list, not a table"},
+        {"event.fingerprint = {{}}", "event.fingerprint[1]: must be a string, a number"},
+        {"event.contexts.shop = 1", "event.contexts.shop: must be a table with names"},
+        {"event.modules = {shop = 1}", "event.modules.shop: must be a string, not a number"},
+        {"event.request = 'GET /'", "event.request: must be a table with names, not a string"},
+        {"event.request.headers = 'x'", "event.request.headers: must be a table with names"},
+        {"event.exception.values = {type = 'x'}", "event.exception.values: must be a list"},
+        {"event.message = 1", "event.message: must be a table with names, or a string, not a"},
+    };
+
+    for (size_t i = 0; i < MAYDAY_COUNT(cases); i++) {
+        char text[256];
+
+        snprintf(text, sizeof(text), CHANGE("%s"), cases[i].body);
+        assert_run_fails(f, text, cases[i].wanted);
+        assert_int_equal(strncmp(f->result.error, "rules.lua:2: ", 13), 0);
+    }
+}
+
+static void
+test_rules_run__parts_that_only_rules_set(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_keeps(f, CHANGE("assert(not event.message and not event.dist and not event.modules)\n"
+                           "event.message = 'm'; event.dist = '7'; event.modules = {shop = '1.2'}\n"
+                           "event.extra = {}; event.contexts = {}; event.tags = {}\n"
+                           "event.breadcrumbs.values = nil"));
+    assert_part(f, MAYDAY_PART_MESSAGE, "\"m\"");
+    assert_part(f, MAYDAY_PART_DIST, "\"7\"");
+    assert_part(f, MAYDAY_PART_MODULES, "{\"shop\":\"1.2\"}");
+    assert_keeps(f, CHANGE("event.message = {formatted = 'm'}"));
+    assert_part(f, MAYDAY_PART_MESSAGE, "{\"formatted\":\"m\"}");
 }
 
 static void
@@ -583,6 +633,8 @@ main(void)
         TEST(test_rules_run__lists),
         TEST(test_rules_run__headers_keep_order_and_repeats),
         TEST(test_rules_run__what_cannot_be_sent_names_its_path),
+        TEST(test_rules_run__wrong_types_name_their_path),
+        TEST(test_rules_run__parts_that_only_rules_set),
         TEST(test_rules_run__text_becomes_valid_utf8),
         TEST(test_example_drop_bots),
         TEST(test_example_tenant_tag),
