@@ -18,6 +18,8 @@
 #include "core/agent/rules_internal.h"
 #include "core/event/utf8.h"
 
+#define MIXED_KEYS "a table has either names or a list's numbers as keys, not both"
+
 /* Where a value stands, for error messages; lives on the C stack. */
 typedef struct place {
     const struct place *parent;
@@ -141,6 +143,20 @@ shape_of_table(lua_State *L)
     return shape;
 }
 
+static bool
+has_names(lua_State *L)
+{
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) == LUA_TSTRING) {
+            lua_pop(L, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 check_level(walk_t *walk, const place_t *place)
 {
@@ -187,6 +203,9 @@ check_shape(walk_t *walk, const place_t *place)
         break;
     default: /* cannot be sent anywhere, which is told elsewhere */
         break;
+    }
+    if ((allowed & shape) == 0 && shape == LIST && has_names(L)) {
+        place_error(L, place, MIXED_KEYS);
     }
     if ((allowed & shape) == 0) {
         place_error(L, place,
@@ -328,7 +347,7 @@ count_names(walk_t *walk, const place_t *place)
 
         lua_pop(L, 1);
         if (lua_type(L, -1) != LUA_TSTRING) {
-            place_error(L, place, "a table has either names or a list's numbers as keys, not both");
+            place_error(L, place, MIXED_KEYS);
         }
         name = lua_tolstring(L, -1, &len);
         if (strlen(name) != len) {
@@ -561,7 +580,7 @@ list_length(walk_t *walk, const place_t *place)
 
         lua_pop(L, 1);
         if (lua_type(L, -1) != LUA_TNUMBER) {
-            place_error(L, place, "a table has either names or a list's numbers as keys, not both");
+            place_error(L, place, MIXED_KEYS);
         }
         key = lua_tonumber(L, -1);
         if (!(key >= 1 && key <= MAYDAY_RULES_NODES_MAX) || floor(key) != key) {
