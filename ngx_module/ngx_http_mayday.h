@@ -52,7 +52,7 @@ typedef struct {
     ngx_log_t *log; /* the connection's: compared, never followed; NULL: taken */
     ngx_atomic_uint_t connection;
     uint32_t level; /* as syslog counts */
-    ngx_flag_t subrequest;
+    ngx_uint_t subrequest;
     uint64_t time_us;
     size_t len;
     u_char text[NGX_HTTP_MAYDAY_LINE_SIZE];
@@ -85,6 +85,9 @@ extern mayday_ids_t ngx_http_mayday_ids;
 
 /* Lines that wait for their request, of all requests. */
 extern ngx_uint_t ngx_http_mayday_lines_pending;
+
+/* The handler of logs whose data is a ngx_http_log_ctx_t, once a request has shown it. */
+extern ngx_log_handler_pt ngx_http_mayday_http_log_handler;
 
 static ngx_inline mayday_slice_t
 ngx_http_mayday_slice(ngx_str_t *s)
@@ -154,7 +157,10 @@ void ngx_http_mayday_lines_hold(ngx_flag_t hold);
 ngx_int_t ngx_http_mayday_add_variables(ngx_conf_t *cf);
 ngx_http_mayday_ctx_t *ngx_http_mayday_ctx_peek(ngx_http_request_t *r);
 const uint8_t *ngx_http_mayday_event_id(ngx_http_request_t *r, uint8_t id[16]);
-void ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, mayday_trace_t *trace);
+
+/* The request's trace. event_id: nobody but the event will be given it; else NULL. */
+void ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, const uint8_t *event_id,
+    mayday_trace_t *trace);
 ngx_int_t ngx_http_mayday_rewrite_handler(ngx_http_request_t *r);
 ngx_str_t *ngx_http_mayday_header_in(ngx_http_request_t *r, ngx_str_t *lowcase_name);
 

@@ -225,12 +225,12 @@ ngx_http_mayday_ms(ngx_msec_t ms)
 }
 
 
-/* "name", "name:port" or "unix:/path"; by hand: ngx_snprintf() is slow for so little. */
+/* "name", "name:port" or "unix:/path", put together where it goes. */
 static void
 ngx_http_mayday_record_upstream_name(mayday_record_t *record, mayday_slice_t name, in_port_t port)
 {
-    char text[MAYDAY_FIELD_MAX_UPSTREAM], digits[sizeof(":65535")], *p;
-    size_t len;
+    char digits[sizeof(":65535")], *p;
+    uint8_t *payload;
     mayday_slice_t before, after;
 
     before = mayday_slice(NULL, 0);
@@ -255,13 +255,15 @@ ngx_http_mayday_record_upstream_name(mayday_record_t *record, mayday_slice_t nam
         return;
     }
 
-    name.len = ngx_min(name.len, sizeof(text) - before.len - after.len);
-    len = before.len + name.len;
+    name.len = ngx_min(name.len, MAYDAY_FIELD_MAX_UPSTREAM - before.len - after.len);
+    payload = mayday_record_field(record, MAYDAY_FIELD_UPSTREAM, 0,
+                                  before.len + name.len + after.len);
 
-    mayday_copy(text, before.data, before.len);
-    mayday_copy(text + before.len, name.data, name.len);
-    mayday_copy(text + len, after.data, after.len);
-    mayday_record_text(record, UPSTREAM, mayday_slice(text, len + after.len));
+    if (payload != NULL) {
+        mayday_copy(payload, before.data, before.len);
+        mayday_copy(payload + before.len, name.data, name.len);
+        mayday_copy(payload + before.len + name.len, after.data, after.len);
+    }
 }
 
 
@@ -372,14 +374,14 @@ ngx_http_mayday_record_lines(mayday_place_t *place, mayday_record_t *record,
 
 static void
 ngx_http_mayday_record_trace(ngx_http_request_t *r, mayday_place_t *place,
-    mayday_record_t *record)
+    const uint8_t *event_id, mayday_record_t *record)
 {
     char text[MAYDAY_FIELD_MAX_BAGGAGE];
     ngx_str_t *baggage;
     mayday_buf_t members;
     mayday_trace_t trace;
 
-    ngx_http_mayday_trace(r, place, &trace);
+    ngx_http_mayday_trace(r, place, event_id, &trace);
 
     mayday_record_text(record, TRACE_ID, mayday_slice(trace.trace_id, sizeof(trace.trace_id)));
     mayday_record_text(record, SPAN_ID, mayday_slice(trace.span_id, sizeof(trace.span_id)));
@@ -577,15 +579,17 @@ ngx_http_mayday_record(ngx_http_request_t *r, mayday_place_t *place,
     ngx_http_mayday_failure_t *failure)
 {
     uint8_t id[16];
+    const uint8_t *event_id;
     mayday_record_t record;
 
     if (mayday_lane_begin(&ngx_http_mayday_lane, &record) != MAYDAY_OK) {
         return;
     }
 
+    event_id = ngx_http_mayday_event_id(r, id);
+
     ngx_http_mayday_record_numbers(r, place, failure, &record);
-    mayday_record_text(&record, EVENT_ID,
-                       mayday_slice(ngx_http_mayday_event_id(r, id), sizeof(id)));
+    mayday_record_text(&record, EVENT_ID, mayday_slice(event_id, sizeof(id)));
 
     if (failure->error) {
         mayday_record_u64(&record, MAYDAY_FIELD_ERRNO, failure->error);
@@ -599,7 +603,7 @@ ngx_http_mayday_record(ngx_http_request_t *r, mayday_place_t *place,
     ngx_http_mayday_record_upstream(r, &record);
     ngx_http_mayday_record_attempts(r, &record, failure->status);
     ngx_http_mayday_record_lines(place, &record, failure);
-    ngx_http_mayday_record_trace(r, place, &record);
+    ngx_http_mayday_record_trace(r, place, event_id, &record);
     ngx_http_mayday_record_place(r, place, &record);
     ngx_http_mayday_record_response_headers(r, &record);
     ngx_http_mayday_record_headers(r, place, &record);

@@ -7,7 +7,7 @@
  *
  * Only as head is the writer called with the connection's own ngx_log_t, which
  * tells whose line it is: streams of HTTP/2 share the connection's number but
- * have a log each. That log is compared, never followed.
+ * have a log each. That log is compared later, never followed.
  *
  * The ring is the process's own; nothing is allocated after the configuration.
  * A line that is pushed out before its request has ended is counted.
@@ -29,6 +29,7 @@ static ngx_uint_t ngx_http_mayday_lines_next;
 static volatile sig_atomic_t ngx_http_mayday_lines_held;
 
 ngx_uint_t ngx_http_mayday_lines_pending;
+ngx_log_handler_pt ngx_http_mayday_http_log_handler;
 
 
 /* Takes our node out of a chain and returns it, or NULL. The head's stays. */
@@ -114,7 +115,6 @@ ngx_http_mayday_log_attach(ngx_pool_t *pool, ngx_log_t *head)
 }
 
 
-/* Whose line it is, by what nginx adds to a message. */
 typedef enum {
     NGX_HTTP_MAYDAY_NOBODYS, /* a handshake's, a stream's: no request will ask for it */
     NGX_HTTP_MAYDAY_REQUESTS,
@@ -123,55 +123,64 @@ typedef enum {
 
 
 /*
- * Where the message ends and ", client: …, server: …, request: "…"" begins. What
- * follows behind "upstream" and "host" may be the client's words. A line that is
- * cut before is taken for a request's.
+ * Where the message ends and ", client: …, server: …, request: "…"" begins, or
+ * the line's end.
  */
 static u_char *
-ngx_http_mayday_line_end(u_char *p, u_char *last, ngx_http_mayday_whose_e *whose)
+ngx_http_mayday_message_end(u_char *p, u_char *last)
 {
-    u_char *end;
+    for (p = memchr(p, ',', last - p); p; p = memchr(p + 1, ',', last - p - 1)) {
 
-    end = NULL;
-    *whose = NGX_HTTP_MAYDAY_REQUESTS;
-
-    for ( ;; ) {
-        p = memchr(p, ',', last - p);
-
-        if (p == NULL || last - p < (ptrdiff_t) sizeof(", client: ") - 1) {
+        if (last - p < (ptrdiff_t) sizeof(", client: ") - 1) {
             break;
         }
 
-        if (end == NULL) {
-            if (ngx_memcmp(p, ", client: ", sizeof(", client: ") - 1) == 0) {
-                end = p;
-                *whose = NGX_HTTP_MAYDAY_NOBODYS;
-            }
-
-        } else if (ngx_memcmp(p, ", reques", sizeof(", reques") - 1) == 0) {
-            *whose = NGX_HTTP_MAYDAY_REQUESTS;
-
-        } else if (ngx_memcmp(p, ", subreq", sizeof(", subreq") - 1) == 0) {
-            *whose = NGX_HTTP_MAYDAY_SUBREQUESTS;
-            break;
-
-        } else if (ngx_memcmp(p, ", upstre", sizeof(", upstre") - 1) == 0
-                   || ngx_memcmp(p, ", host: ", sizeof(", host: ") - 1) == 0)
-        {
-            break;
+        if (ngx_memcmp(p, ", client: ", sizeof(", client: ") - 1) == 0) {
+            return p;
         }
-
-        p++;
     }
 
-    return end ? end : last;
+    return last;
+}
+
+
+/*
+ * Whose line it is: by what the connection's log knows, or, before this process
+ * has seen how http's logs look, by what nginx adds to a message, [p, last).
+ * Clients can write the latter. A line that is cut before is a request's.
+ */
+static ngx_http_mayday_whose_e
+ngx_http_mayday_whose(ngx_log_t *log, u_char *p, u_char *last)
+{
+    mayday_slice_t added;
+    ngx_http_log_ctx_t *ctx;
+
+    if (log->handler == ngx_http_mayday_http_log_handler && log->handler != NULL) {
+        ctx = log->data;
+
+        if (ctx->request == NULL) {
+            return NGX_HTTP_MAYDAY_NOBODYS;
+        }
+
+        return ctx->current_request == ctx->request ? NGX_HTTP_MAYDAY_REQUESTS
+                                                    : NGX_HTTP_MAYDAY_SUBREQUESTS;
+    }
+
+    added = mayday_slice(p, last - p);
+
+    if (mayday_slice_find(added, MAYDAY_SLICE(", subrequest: \""), 0) != SIZE_MAX) {
+        return NGX_HTTP_MAYDAY_SUBREQUESTS;
+    }
+
+    return p == last || mayday_slice_find(added, MAYDAY_SLICE(", request: \""), 0) != SIZE_MAX
+           ? NGX_HTTP_MAYDAY_REQUESTS : NGX_HTTP_MAYDAY_NOBODYS;
 }
 
 
 static void
 ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t len)
 {
-    u_char *p, *last;
+    u_char *p, *end, *last;
     ngx_time_t *tp;
     ngx_http_mayday_line_t *line;
     ngx_http_mayday_whose_e whose;
@@ -209,7 +218,8 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
     } while (*p != ' ');
 
     p++;
-    last = ngx_http_mayday_line_end(p, last, &whose);
+    end = ngx_http_mayday_message_end(p, last);
+    whose = ngx_http_mayday_whose(log, end, last);
 
     if (whose == NGX_HTTP_MAYDAY_NOBODYS) {
         goto done;
@@ -232,7 +242,7 @@ ngx_http_mayday_log_writer(ngx_log_t *log, ngx_uint_t level, u_char *buf, size_t
     line->level = level - 1;
     line->subrequest = whose == NGX_HTTP_MAYDAY_SUBREQUESTS;
     line->time_us = (uint64_t) tp->sec * 1000000 + tp->msec * 1000;
-    line->len = ngx_min((size_t) (last - p), sizeof(line->text));
+    line->len = ngx_min((size_t) (end - p), sizeof(line->text));
     ngx_memcpy(line->text, p, line->len);
 
     ngx_http_mayday_lines_next++;

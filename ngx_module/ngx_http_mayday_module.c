@@ -398,6 +398,7 @@ ngx_http_mayday_verify_slow(ngx_http_request_t *r)
 
     if (vv->data == r->unparsed_uri.data && vv->len == r->unparsed_uri.len) {
         ngx_http_mayday_state = NGX_HTTP_MAYDAY_READY;
+        ngx_http_mayday_http_log_handler = r->connection->log->handler;
         return 1;
     }
 

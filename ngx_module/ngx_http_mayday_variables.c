@@ -211,9 +211,6 @@ ngx_http_mayday_trace_headers(ngx_http_request_t *r, mayday_slice_t *sentry_trac
     ngx_list_part_t *part;
     ngx_table_elt_t *header, *last;
 
-    *sentry_trace = mayday_slice(NULL, 0);
-    *traceparent = mayday_slice(NULL, 0);
-
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         header = part->elts;
 
@@ -246,12 +243,16 @@ ngx_http_mayday_trace_headers(ngx_http_request_t *r, mayday_slice_t *sentry_trac
 
 
 void
-ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, mayday_trace_t *trace)
+ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, const uint8_t *event_id,
+    mayday_trace_t *trace)
 {
     ngx_str_t id;
     uint8_t trace_id[16];
     mayday_slice_t sentry_trace, traceparent;
     ngx_http_mayday_ctx_t *ctx;
+
+    sentry_trace = mayday_slice(NULL, 0);
+    traceparent = mayday_slice(NULL, 0);
 
     ctx = ngx_http_mayday_ctx_peek(r);
 
@@ -262,10 +263,13 @@ ngx_http_mayday_trace(ngx_http_request_t *r, mayday_place_t *place, mayday_trace
 
     if (place->trace_mode == MAYDAY_TRACE_EXTRACT || place->trace_mode == MAYDAY_TRACE_PROPAGATE) {
         ngx_http_mayday_trace_headers(r, &sentry_trace, &traceparent);
-        mayday_trace_continue(trace, &ngx_http_mayday_ids, sentry_trace, traceparent);
+    }
+
+    if (event_id != NULL && sentry_trace.len == 0 && traceparent.len == 0) {
+        mayday_trace_of_event(trace, event_id);
 
     } else {
-        mayday_trace_new(trace, &ngx_http_mayday_ids);
+        mayday_trace_continue(trace, &ngx_http_mayday_ids, sentry_trace, traceparent);
     }
 
     if (place->trace_id != NULL
@@ -289,7 +293,7 @@ ngx_http_mayday_trace_keep(ngx_http_request_t *r, mayday_place_t *place)
     }
 
     if (!ctx->has_trace) {
-        ngx_http_mayday_trace(r, place, &ctx->trace);
+        ngx_http_mayday_trace(r, place, NULL, &ctx->trace);
         ctx->has_trace = 1;
     }
 

@@ -12,6 +12,7 @@
 #include "core/capture/redact.h"
 
 typedef enum {
+    MAYDAY_HEADER_UNKNOWN, /* not yet judged */
     MAYDAY_HEADER_PLAIN,
     MAYDAY_HEADER_URL,       /* a URL or a path, whose query may be sensitive     */
     MAYDAY_HEADER_SENSITIVE, /* filtered                                          */
@@ -64,18 +65,19 @@ mayday_header_same(const char *a, const char *b, size_t len)
     return (diff & ~UINT64_C(0x2020202020202020)) == 0;
 }
 
-/* The name among those that most requests have, or NULL. */
-static inline const mayday_usual_header_t *
+/* The kind of a name that most requests have; of others, MAYDAY_HEADER_UNKNOWN. */
+static inline mayday_header_kind_t
 mayday_header_usual(const mayday_redact_t *redact, mayday_slice_t name)
 {
     const mayday_usual_header_t *usual;
 
     if (name.len < MAYDAY_HEADER_LEN_MIN) {
-        return NULL;
+        return MAYDAY_HEADER_UNKNOWN;
     }
     usual = &redact->usual[mayday_header_slot(name.data, name.len)];
-    return usual->len == name.len && mayday_header_same(name.data, usual->name, name.len) ? usual
-                                                                                          : NULL;
+    return usual->len == name.len && mayday_header_same(name.data, usual->name, name.len)
+               ? (mayday_header_kind_t) usual->kind
+               : MAYDAY_HEADER_UNKNOWN;
 }
 
 #endif

@@ -73,7 +73,7 @@ put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t f
 }
 
 /* "a=1; b=2"; a cookie without "=" is all value, and nobody can tell of what. */
-static void
+static __attribute__((noinline)) void
 put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice_t header)
 {
     const char *pos = header.data;
@@ -100,7 +100,7 @@ put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice
     }
 }
 
-static void
+static __attribute__((noinline)) void
 put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_slice_t name,
                mayday_slice_t value)
 {
@@ -117,13 +117,13 @@ put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_
 
 void
 mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
-                         const mayday_usual_header_t *usual, mayday_slice_t name,
-                         mayday_slice_t value)
+                         mayday_header_kind_t kind, mayday_slice_t name, mayday_slice_t value)
 {
-    mayday_header_kind_t kind = usual != NULL ? (mayday_header_kind_t) usual->kind
-                                              : mayday_header_judge(collect->headers.redact, name);
     unsigned flags = 0;
 
+    if (kind == MAYDAY_HEADER_UNKNOWN) {
+        kind = mayday_header_judge(collect->headers.redact, name);
+    }
     if (kind == MAYDAY_HEADER_COOKIES && collect->cookies.on && name.len == sizeof("cookie") - 1) {
         put_cookies(record, collect->cookies.redact, value);
         return;

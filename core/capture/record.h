@@ -144,25 +144,33 @@ void mayday_record_attempt(mayday_record_t *record, const mayday_record_attempt_
 void mayday_record_log_line(mayday_record_t *record, const mayday_collect_t *collect,
                             uint32_t level, uint64_t time_us, mayday_slice_t text);
 
-/* usual: what is known of the name, or NULL. */
+/* Any header; kind as far as it is known. */
 void mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
-                              const mayday_usual_header_t *usual, mayday_slice_t name,
-                              mayday_slice_t value);
+                              mayday_header_kind_t kind, mayday_slice_t name, mayday_slice_t value);
 
 static inline void
 mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_slice_t name,
                      mayday_slice_t value)
 {
-    const mayday_usual_header_t *usual = mayday_header_usual(collect->headers.redact, name);
+    mayday_header_kind_t kind = mayday_header_usual(collect->headers.redact, name);
     uint16_t name_len = (uint16_t) name.len;
-    size_t len = sizeof(name_len) + name.len + value.len;
+    unsigned flags = 0;
 
-    if (MAYDAY_UNLIKELY(usual == NULL || usual->kind != MAYDAY_HEADER_PLAIN ||
-                        !collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
-        mayday_record_odd_header(record, collect, usual, name, value);
+    if (MAYDAY_UNLIKELY(kind != MAYDAY_HEADER_PLAIN)) {
+        if (kind != MAYDAY_HEADER_SENSITIVE &&
+            (kind != MAYDAY_HEADER_COOKIES || collect->cookies.on)) {
+            mayday_record_odd_header(record, collect, kind, name, value);
+            return;
+        }
+        value = MAYDAY_SLICE(MAYDAY_FILTERED);
+        flags = MAYDAY_FIELD_FILTERED;
+    }
+    size_t len = sizeof(name_len) + name.len + value.len;
+    if (MAYDAY_UNLIKELY(!collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
+        mayday_record_odd_header(record, collect, kind, name, value);
         return;
     }
-    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
+    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, flags, len);
     if (payload != NULL) {
         memcpy(payload, &name_len, sizeof(name_len));
         mayday_copy(payload + sizeof(name_len), name.data, name.len);

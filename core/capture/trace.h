@@ -23,6 +23,19 @@ typedef struct {
 void mayday_trace_new(mayday_trace_t *trace, mayday_ids_t *ids);
 
 /*
+ * A trace that begins here and that nobody else is given needs no ids of its own:
+ * those of the event do.
+ */
+static inline void
+mayday_trace_of_event(mayday_trace_t *trace, const uint8_t event_id[16])
+{
+    memset(trace, 0, sizeof(*trace));
+    memcpy(trace->trace_id, event_id, sizeof(trace->trace_id));
+    memcpy(trace->span_id, event_id, sizeof(trace->span_id));
+    trace->sampled = -1;
+}
+
+/*
  * Takes over the caller's context if a header holds a valid one, sentry-trace
  * before traceparent, and gives the request a span of its own; else the same as
  * mayday_trace_new. Of a list of values the first non-empty one counts.

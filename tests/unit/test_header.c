@@ -32,11 +32,11 @@ setup(void **state)
 }
 
 /* Looked up as it is, in exactly its size, where sanitizers see a byte too many. */
-static const mayday_usual_header_t *
+static mayday_header_kind_t
 usual(const mayday_redact_t *redact, const char *name, size_t len)
 {
     char *copy = malloc(len > 0 ? len : 1);
-    const mayday_usual_header_t *found;
+    mayday_header_kind_t found;
 
     assert_non_null(copy);
     memcpy(copy, name, len);
@@ -48,10 +48,10 @@ usual(const mayday_redact_t *redact, const char *name, size_t len)
 static mayday_header_kind_t
 kind_of(const mayday_redact_t *redact, const char *name)
 {
-    const mayday_usual_header_t *found = usual(redact, name, strlen(name));
+    mayday_header_kind_t kind = usual(redact, name, strlen(name));
 
-    return found != NULL ? (mayday_header_kind_t) found->kind
-                         : mayday_header_judge(redact, mayday_slice_str(name));
+    return kind != MAYDAY_HEADER_UNKNOWN ? kind
+                                         : mayday_header_judge(redact, mayday_slice_str(name));
 }
 
 static void
@@ -61,9 +61,9 @@ test_usual__other_names_are_none(void **state)
 
     (void) state;
     assert_non_null(redact);
-    assert_null(mayday_header_usual(redact, mayday_slice(NULL, 0)));
-    assert_null(usual(redact, "t", 1));
-    assert_null(usual(redact, "dnt", 3));
+    assert_int_equal(mayday_header_usual(redact, mayday_slice(NULL, 0)), MAYDAY_HEADER_UNKNOWN);
+    assert_int_equal(usual(redact, "t", 1), MAYDAY_HEADER_UNKNOWN);
+    assert_int_equal(usual(redact, "dnt", 3), MAYDAY_HEADER_UNKNOWN);
     for (size_t slot = 0; slot < MAYDAY_USUAL_HEADERS; slot++) {
         const mayday_usual_header_t *known = &redact->usual[slot];
         char name[64];
@@ -72,15 +72,15 @@ test_usual__other_names_are_none(void **state)
             continue;
         }
         memcpy(name, known->name, known->len);
-        assert_ptr_equal(usual(redact, name, known->len), known);
-        assert_ptr_not_equal(usual(redact, name, known->len - 1u), known);
+        assert_int_equal(usual(redact, name, known->len), known->kind);
+        assert_int_equal(usual(redact, name, known->len - 1u), MAYDAY_HEADER_UNKNOWN);
         for (size_t i = 0; i < known->len; i++) {
             name[i] ^= 1;
-            assert_ptr_not_equal(usual(redact, name, known->len), known);
+            assert_int_equal(usual(redact, name, known->len), MAYDAY_HEADER_UNKNOWN);
             name[i] ^= 1;
         }
         name[known->len] = 's';
-        assert_ptr_not_equal(usual(redact, name, known->len + 1u), known);
+        assert_int_equal(usual(redact, name, known->len + 1u), MAYDAY_HEADER_UNKNOWN);
     }
 }
 
