@@ -23,7 +23,7 @@
 #define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
 #define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
 #define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
-#define MAYDAY_RULES_ORIGINALS 9
+#define MAYDAY_RULES_ORIGINALS 5
 #define MAYDAY_RULES_REASON_MAX 64                   /* characters */
 #define MAYDAY_RULES_DEPTH_MAX 32                    /* tables within tables, in an event    */
 #define MAYDAY_RULES_NODES_MAX 20000                 /* values in the parts that rules touched */
@@ -116,6 +116,13 @@ void mayday_sandbox_make_environment(lua_State *L, mayday_sandbox_t *box);
  * for each use, before pairs and next look at such a table.
  */
 void mayday_sandbox_lazy(lua_State *L, lua_CFunction fill);
+
+/* ---- rules_pattern.c: functions of Lua ---- */
+
+int mayday_rules_find(lua_State *L);
+int mayday_rules_gmatch(lua_State *L);
+int mayday_rules_gsub(lua_State *L);
+int mayday_rules_match(lua_State *L);
 
 /* ---- rules_load.c ---- */
 

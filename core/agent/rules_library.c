@@ -15,8 +15,7 @@
 
 #include "core/agent/rules_internal.h"
 
-#define SORT_MAX 10000                     /* without a comparison in Lua to interrupt */
-#define PATTERN_MAX ((size_t) 1024 * 1024) /* bytes of the text that is searched       */
+#define SORT_MAX 10000 /* without a comparison in Lua to interrupt */
 
 /* Taken from Lua, beside make_environment's own: the library ("" for functions without one) and names in it. */
 static const struct {
@@ -44,7 +43,7 @@ static char fill_key; /* its address is the key of a lazy metatable's fill funct
 /* ---- functions of the library behind the guard ---- */
 
 /* Of mayday_sandbox_t.originals. */
-enum { CONCAT, FIND, FORMAT, GMATCH, GSUB, INSERT, MATCH, REP, SORT };
+enum { CONCAT, FORMAT, INSERT, REP, SORT };
 
 _Static_assert(SORT + 1 == MAYDAY_RULES_ORIGINALS, "room for every original");
 
@@ -57,42 +56,15 @@ original(lua_State *L, int n)
 }
 
 static int
-search(lua_State *L, int n)
-{
-    if (lua_objlen(L, 1) > PATTERN_MAX) {
-        return luaL_argerror(L, 1, "text longer than 1 MiB");
-    }
-    return original(L, n);
-}
-
-static int
 sandbox_concat(lua_State *L)
 {
     return original(L, CONCAT);
 }
 
 static int
-sandbox_find(lua_State *L)
-{
-    return search(L, FIND);
-}
-
-static int
 sandbox_format(lua_State *L)
 {
     return original(L, FORMAT);
-}
-
-static int
-sandbox_gmatch(lua_State *L)
-{
-    return search(L, GMATCH);
-}
-
-static int
-sandbox_gsub(lua_State *L)
-{
-    return search(L, GSUB);
 }
 
 /* Lua's own would move items for as long as it takes to reach any position. */
@@ -108,12 +80,6 @@ sandbox_insert(lua_State *L)
         }
     }
     return original(L, INSERT);
-}
-
-static int
-sandbox_match(lua_State *L)
-{
-    return search(L, MATCH);
 }
 
 static int
@@ -138,12 +104,8 @@ static const struct {
     lua_CFunction function;
 } guarded[MAYDAY_RULES_ORIGINALS] = {
     [CONCAT] = {LUA_TABLIBNAME, "concat", sandbox_concat},
-    [FIND] = {LUA_STRLIBNAME, "find", sandbox_find},
     [FORMAT] = {LUA_STRLIBNAME, "format", sandbox_format},
-    [GMATCH] = {LUA_STRLIBNAME, "gmatch", sandbox_gmatch},
-    [GSUB] = {LUA_STRLIBNAME, "gsub", sandbox_gsub},
     [INSERT] = {LUA_TABLIBNAME, "insert", sandbox_insert},
-    [MATCH] = {LUA_STRLIBNAME, "match", sandbox_match},
     [REP] = {LUA_STRLIBNAME, "rep", sandbox_rep},
     [SORT] = {LUA_TABLIBNAME, "sort", sandbox_sort},
 };
@@ -152,7 +114,20 @@ static const struct {
 static void
 replace_guarded(lua_State *L)
 {
+    static const luaL_Reg patterns[] = {
+        {"find", mayday_rules_find},
+        {"gmatch", mayday_rules_gmatch},
+        {"gsub", mayday_rules_gsub},
+        {"match", mayday_rules_match},
+    };
     mayday_sandbox_t *box = mayday_sandbox_of(L);
+
+    lua_getglobal(L, LUA_STRLIBNAME);
+    for (size_t i = 0; i < MAYDAY_COUNT(patterns); i++) {
+        lua_pushcfunction(L, patterns[i].func);
+        lua_setfield(L, -2, patterns[i].name);
+    }
+    lua_pop(L, 1);
 
     for (size_t i = 0; i < MAYDAY_COUNT(guarded); i++) {
         lua_getglobal(L, guarded[i].library);
