@@ -145,14 +145,44 @@ ngx_http_mayday_message_end(u_char *p, u_char *last)
 
 
 /*
- * Whose line it is: by what the connection's log knows, or, before this process
- * has seen how http's logs look, by what nginx adds to a message, [p, last).
- * Clients can write the latter. A line that is cut before is a request's.
+ * By what nginx adds to a message: ", client: …, request: "…"", and of a
+ * subrequest ", subrequest: "…"" next. A line that is cut before is a request's.
+ */
+static ngx_http_mayday_whose_e
+ngx_http_mayday_whose_by_text(mayday_slice_t added)
+{
+    size_t at;
+    mayday_slice_t request, end, subrequest;
+
+    request = MAYDAY_SLICE(", request: \"");
+    end = MAYDAY_SLICE("\", ");
+    subrequest = MAYDAY_SLICE("\", subrequest: \"");
+
+    if (added.len == 0) {
+        return NGX_HTTP_MAYDAY_REQUESTS;
+    }
+
+    at = mayday_slice_find(added, request, 0);
+
+    if (at == SIZE_MAX) {
+        return NGX_HTTP_MAYDAY_NOBODYS;
+    }
+
+    at = mayday_slice_find(added, end, at + request.len);
+
+    return at != SIZE_MAX
+           && mayday_slice_starts(mayday_slice(added.data + at, added.len - at), subrequest)
+           ? NGX_HTTP_MAYDAY_SUBREQUESTS : NGX_HTTP_MAYDAY_REQUESTS;
+}
+
+
+/*
+ * Whose line it is: as the connection's log knows, or, before this process has
+ * seen how http's logs look, by the text behind the message, [p, last).
  */
 static ngx_http_mayday_whose_e
 ngx_http_mayday_whose(ngx_log_t *log, u_char *p, u_char *last)
 {
-    mayday_slice_t added;
     ngx_http_log_ctx_t *ctx;
 
     if (log->handler == ngx_http_mayday_http_log_handler && log->handler != NULL) {
@@ -166,14 +196,7 @@ ngx_http_mayday_whose(ngx_log_t *log, u_char *p, u_char *last)
                                                     : NGX_HTTP_MAYDAY_SUBREQUESTS;
     }
 
-    added = mayday_slice(p, last - p);
-
-    if (mayday_slice_find(added, MAYDAY_SLICE(", subrequest: \""), 0) != SIZE_MAX) {
-        return NGX_HTTP_MAYDAY_SUBREQUESTS;
-    }
-
-    return p == last || mayday_slice_find(added, MAYDAY_SLICE(", request: \""), 0) != SIZE_MAX
-           ? NGX_HTTP_MAYDAY_REQUESTS : NGX_HTTP_MAYDAY_NOBODYS;
+    return ngx_http_mayday_whose_by_text(mayday_slice(p, last - p));
 }
 
 

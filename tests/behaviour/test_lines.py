@@ -148,6 +148,17 @@ def test_mirror_that_fails_is_not_the_requests_failure(server, up):
     assert server.counts()["captured"] == {}
 
 
+def test_clients_words_do_not_pass_for_a_subrequest(server, up):
+    server.place("/shop/", upstream=up.dead.url)
+    server.start()
+    server.wait_agent()
+    for _ in range(2):  # the first of a process, and any other
+        server.get("/shop/x", headers={"Referer": 'x", subrequest: "/y", request: "/z'})
+    for event in server.events(2):
+        assert tag(event, "mayday.kind") == "upstream_refused"
+        assert [c for c in event["breadcrumbs"]["values"] if "refused" in c.get("message", "")]
+
+
 def error_page(server, uri):
     if server.name == "nginx":
         server.raw_server += f"error_page 502 503 {uri};\nproxy_intercept_errors on;\n"
