@@ -141,6 +141,7 @@ test_patterns__as_luajit_has_them(void **state)
         const cJSON *ours;
         char *text;
 
+        mayday_event_memory_begin();
         seed = script;
         text = make_script(MODULE, "mayday.before_send(function(event)\n"
                                    "event.extra = {results = results}; return event end)");
