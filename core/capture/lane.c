@@ -3,8 +3,8 @@
  * lane.h). The counterpart is core/agent/lane_reader.c.
  *
  * Runs inside a web server. begin, commit and abort are on the request path of
- * failed requests: no system call but the wake-up, no lock but the process's
- * own mutex where there are threads. Claiming allocates shared memory and makes
+ * failed requests: no system call but the wake-up, no lock but one between the
+ * process's own threads. Claiming allocates shared memory and makes
  * a few dozen system calls at most; none of them waits for another process.
  */
 #include "core/capture/lane.h"
@@ -425,14 +425,13 @@ mayday_lane_init(mayday_lane_t *lane, mayday_segment_map_t *segment,
     lane->segment = segment;
     lane->threaded = threaded;
     memcpy(lane->settings, settings, sizeof(lane->settings));
-    pthread_mutex_init(&lane->mutex, NULL);
 }
 
 static void
 lock(mayday_lane_t *lane)
 {
     if (lane->threaded) {
-        pthread_mutex_lock(&lane->mutex);
+        mayday_lock(&lane->lock);
     }
 }
 
@@ -440,7 +439,7 @@ static void
 unlock(mayday_lane_t *lane)
 {
     if (lane->threaded) {
-        pthread_mutex_unlock(&lane->mutex);
+        mayday_unlock(&lane->lock);
     }
 }
 

@@ -8,9 +8,9 @@
 #ifndef MAYDAY_LANE_H
 #define MAYDAY_LANE_H
 
-#include <pthread.h>
 #include <sys/types.h>
 
+#include "core/base/lock.h"
 #include "core/capture/lane_format.h"
 #include "core/capture/record_format.h"
 
@@ -28,7 +28,7 @@ typedef struct {
 } mayday_segment_map_t;
 
 /*
- * This process's lane. One per process; with threads, every write holds mutex
+ * This process's lane. One per process; with threads, every write holds lock
  * from begin to commit. Counting never fails: without a slot the counters are
  * the process's own (no_slot); they move into the slot when one is claimed and
  * are lost with a process that never gets one.
@@ -45,7 +45,7 @@ typedef struct {
     uint32_t record_size_max;
     uint32_t index; /* of the slot */
     bool threaded;
-    pthread_mutex_t mutex;         /* guards all above but the slot's counters */
+    mayday_lock_t lock;            /* guards all above but the slot's counters */
     mayday_segment_map_t *segment; /* borrowed */
     uint8_t settings[MAYDAY_HASH_BYTES];
     uint64_t retry_us; /* without a lane: when to try to claim again (monotonic) */
