@@ -21,13 +21,20 @@ typedef struct {
 void mayday_lock_wait(mayday_lock_t *lock);
 void mayday_lock_wake(mayday_lock_t *lock);
 
-static inline void
-mayday_lock(mayday_lock_t *lock)
+/* Whether it was free; then it is held. */
+static inline bool
+mayday_trylock(mayday_lock_t *lock)
 {
     uint32_t expected = 0;
 
-    if (MAYDAY_UNLIKELY(!atomic_compare_exchange_strong_explicit(
-            &lock->state, &expected, 1, memory_order_acquire, memory_order_relaxed))) {
+    return atomic_compare_exchange_strong_explicit(&lock->state, &expected, 1,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void
+mayday_lock(mayday_lock_t *lock)
+{
+    if (MAYDAY_UNLIKELY(!mayday_trylock(lock))) {
         mayday_lock_wait(lock);
     }
 }
