@@ -27,8 +27,8 @@ mayday_trylock(mayday_lock_t *lock)
 {
     uint32_t expected = 0;
 
-    return atomic_compare_exchange_strong_explicit(&lock->state, &expected, 1,
-                                                   memory_order_acquire, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&lock->state, &expected, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 static inline void
