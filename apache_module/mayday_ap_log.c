@@ -18,10 +18,7 @@
  */
 #include "mod_mayday.h"
 
-#include <linux/futex.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* A request's evidence stays until it is logged: with HTTP/2 there are more than threads. */
 #define EVIDENCE_PER_THREAD 16
@@ -31,7 +28,7 @@
 _Atomic(mayday_ap_evidence_t *) mayday_ap_buckets[MAYDAY_AP_BUCKETS];
 
 static struct {
-    _Atomic uint32_t lock; /* guards all but the reading of buckets' heads */
+    mayday_lock_t lock; /* guards all but the reading of buckets' heads */
     mayday_ap_evidence_t *free;
     mayday_ap_evidence_t *all;
     unsigned count;
@@ -82,33 +79,6 @@ mayday_ap_log_quiet(bool quiet)
 }
 
 /* ---- the table ---- */
-
-/*
- * A mutex without the call into libc, which four times a request was a tenth of
- * capturing it. 0: free, 1: held, 2: held and waited for.
- */
-
-static inline void
-lock(void)
-{
-    uint32_t expected = 0;
-
-    if (MAYDAY_LIKELY(atomic_compare_exchange_strong_explicit(
-            &table.lock, &expected, 1, memory_order_acquire, memory_order_relaxed))) {
-        return;
-    }
-    while (atomic_exchange_explicit(&table.lock, 2, memory_order_acquire) != 0) {
-        syscall(SYS_futex, &table.lock, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
-    }
-}
-
-static inline void
-unlock(void)
-{
-    if (MAYDAY_UNLIKELY(atomic_exchange_explicit(&table.lock, 0, memory_order_release) == 2)) {
-        syscall(SYS_futex, &table.lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    }
-}
 
 static inline mayday_ap_evidence_t *
 head_of(unsigned bucket)
@@ -200,22 +170,22 @@ mayday_ap_log_take(const request_rec *first)
     if (!mayday_ap_log_may_have(first)) {
         return NULL;
     }
-    lock();
+    mayday_lock(&table.lock);
     e = find(first, first->request_time);
     if (e != NULL) {
         unlink_evidence(e);
     }
-    unlock();
+    mayday_unlock(&table.lock);
     return e;
 }
 
 void
 mayday_ap_log_release(mayday_ap_evidence_t *evidence)
 {
-    lock();
+    mayday_lock(&table.lock);
     evidence->next = table.free;
     table.free = evidence;
-    unlock();
+    mayday_unlock(&table.lock);
 }
 
 /* ---- lines; all under the lock ---- */
@@ -355,7 +325,7 @@ mayday_ap_error_log(const ap_errorlog_info *info, const char *line)
         return;
     }
     text = mayday_slice_str(line);
-    lock();
+    mayday_lock(&table.lock);
     e = find(owner, owner_time);
     if (e == NULL) {
         e = place_for(owner, owner_time);
@@ -368,5 +338,5 @@ mayday_ap_error_log(const ap_errorlog_info *info, const char *line)
     if (e != NULL) {
         add_line(e, info, text);
     }
-    unlock();
+    mayday_unlock(&table.lock);
 }

@@ -12,6 +12,7 @@
 #include "mod_mayday.h"
 
 #include <grp.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -261,10 +262,10 @@ leave_child(void *data)
     }
     mayday_ap.serving = false;
     if (lane->threaded) {
-        if (pthread_mutex_trylock(&lane->mutex) != 0) {
+        if (!mayday_trylock(&lane->lock)) {
             return APR_SUCCESS;
         }
-        pthread_mutex_unlock(&lane->mutex);
+        mayday_unlock(&lane->lock);
     }
     mayday_lane_release(lane);
     return APR_SUCCESS;

@@ -40,19 +40,6 @@ mayday_ap_eval(request_rec *r, const mayday_expr_t *expr)
     return mayday_slice_str(error == NULL ? value : NULL);
 }
 
-/*
- * A trace that begins here and that nobody is given needs no ids of its own: a
- * third of what making them for every failure would take.
- */
-static void
-trace_of_event(mayday_ap_ctx_t *ctx)
-{
-    memset(&ctx->trace, 0, sizeof(ctx->trace));
-    memcpy(ctx->trace.trace_id, ctx->event_id, sizeof(ctx->trace.trace_id));
-    memcpy(ctx->trace.span_id, ctx->event_id, sizeof(ctx->trace.span_id));
-    ctx->trace.sampled = -1;
-}
-
 const mayday_trace_t *
 mayday_ap_trace(request_rec *first, const mayday_place_t *place)
 {
@@ -69,7 +56,7 @@ mayday_ap_trace(request_rec *first, const mayday_place_t *place)
         w3c = apr_table_get(first->headers_in, "traceparent");
     }
     if (sentry == NULL && w3c == NULL && !mayday_ap_hands_on(place)) {
-        trace_of_event(ctx);
+        mayday_trace_of_event(&ctx->trace, ctx->event_id);
     } else {
         mayday_trace_continue(&ctx->trace, &mayday_ap.ids, mayday_slice_str(sentry),
                               mayday_slice_str(w3c));
