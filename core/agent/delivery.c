@@ -6,6 +6,7 @@
  * lock it takes for a batch of results at a time.
  */
 #include <apr_general.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -200,6 +201,7 @@ run(apr_thread_t *thread, void *ctx)
     mayday_delivery_t *delivery = ctx;
 
     (void) thread; /* its memory goes with the pool */
+    pthread_setname_np(pthread_self(), "mayday-delivery");
     run_loop(delivery);
     run_end(delivery);
     return NULL;

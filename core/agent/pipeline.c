@@ -416,6 +416,7 @@ run(apr_thread_t *thread, void *ctx)
     uint32_t tick_ms;
 
     (void) thread;
+    pthread_setname_np(pthread_self(), "mayday-pipeline");
     while (work(p, &drained)) {
         uint64_t now_us = mayday_clock_monotonic_us();
         bool due = now_us >= p->upkeep_us;
