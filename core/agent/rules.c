@@ -145,33 +145,58 @@ load(lua_State *L)
     return 0;
 }
 
+/*
+ * Loads what rules->file names into rules, empty but for what says how. sources:
+ * files read before, to be used instead of those on disk; taken on success only.
+ */
+static bool
+open_rules(mayday_rules_t *rules, const char *lua_dir, mayday_source_t *sources, char *error,
+           size_t error_size)
+{
+    const char *file = rules->file, *name = base_name(file);
+    char why[512];
+
+    if (mayday_sandbox_init(&rules->sandbox, file, lua_dir, error, error_size) != MAYDAY_OK) {
+        return false;
+    }
+    rules->sandbox.sources = sources;
+    rules->sandbox.sources_only = sources != NULL;
+    if (mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
+                            sizeof(why))) {
+        rules->loaded = true;
+        return true;
+    }
+    /* Lua knows files by their base name; who reads the message needs the whole. */
+    if (strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':') {
+        snprintf(error, error_size, "%.*s%s", (int) (name - file), file, why);
+    } else {
+        snprintf(error, error_size, "%s: %s", file, why);
+    }
+    if (sources != NULL) {
+        rules->sandbox.sources = NULL;
+    }
+    return false;
+}
+
 mayday_rules_t *
 mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t error_size)
 {
     mayday_rules_t *rules = calloc(1, sizeof(*rules));
-    const char *name = base_name(file);
-    char why[512];
 
     if (rules == NULL) {
         snprintf(error, error_size, "no memory");
         return NULL;
     }
-    if (mayday_sandbox_init(&rules->sandbox, file, lua_dir, error, error_size) != MAYDAY_OK) {
+    if (strlen(file) >= sizeof(rules->file)) {
+        snprintf(error, error_size, "the path of the rules file is too long");
         free(rules);
         return NULL;
     }
-    if (!mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
-                             sizeof(why))) {
-        /* Lua knows files by their base name; who reads the message needs the whole. */
-        if (strncmp(why, name, strlen(name)) == 0 && why[strlen(name)] == ':') {
-            snprintf(error, error_size, "%.*s%s", (int) (name - file), file, why);
-        } else {
-            snprintf(error, error_size, "%s: %s", file, why);
-        }
+    strcpy(rules->file, file);
+    if (!open_rules(rules, lua_dir, NULL, error, error_size)) {
         mayday_rules_free(rules);
         return NULL;
     }
-    rules->loaded = true;
     return rules;
 }
 
@@ -182,6 +207,46 @@ mayday_rules_free(mayday_rules_t *rules)
         mayday_sandbox_fini(&rules->sandbox);
         free(rules);
     }
+}
+
+/*
+ * Replaces a state that rules have filled up by a new one of the same files. At
+ * most a twentieth of the time goes into that, however often rules fill it.
+ */
+static bool
+restart(mayday_rules_t *rules)
+{
+    uint64_t start_us = mayday_clock_monotonic_us();
+    mayday_rules_t *fresh;
+    char error[512] = "no memory";
+    bool done = false;
+
+    if (start_us < rules->restart_not_before_us) {
+        return false;
+    }
+    fresh = calloc(1, sizeof(*fresh));
+    if (fresh != NULL) {
+        strcpy(fresh->file, rules->file);
+        done =
+            open_rules(fresh, rules->sandbox.lua_dir, rules->sandbox.sources, error, sizeof(error));
+    }
+    if (done) {
+        rules->sandbox.sources = NULL;
+        mayday_sandbox_fini(&rules->sandbox);
+        *rules = *fresh;
+        mayday_sandbox_move(&rules->sandbox, &fresh->sandbox);
+        mayday_log(MAYDAY_LOG_ERROR, "MD0602",
+                   "rules kept too much memory and were loaded anew, what they had kept is gone: "
+                   "%s",
+                   rules->file);
+    } else {
+        mayday_log(MAYDAY_LOG_ERROR, "MD0603",
+                   "rules keep too much memory and cannot be loaded anew: %s", error);
+    }
+    mayday_rules_free(fresh);
+    rules->restart_not_before_us =
+        mayday_clock_monotonic_us() + 20 * (mayday_clock_monotonic_us() - start_us);
+    return done;
 }
 
 /* ---- the run ---- */
@@ -328,4 +393,7 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
     rules->hint_table = NULL;
     rules->running = NULL;
     rules->result = NULL;
+    if (result->verdict == MAYDAY_RULES_FAILED && mayday_sandbox_is_exhausted(&rules->sandbox)) {
+        result->restarted = restart(rules);
+    }
 }

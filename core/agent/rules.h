@@ -25,6 +25,7 @@ typedef struct {
     char hook[32];    /* of both: "before_send" or "event_processor"      */
     char where[256];  /* of both: file and line of that function          */
     char error[512];  /* of a failure: "rules.lua:12: attempt to …"        */
+    bool restarted;   /* the rules kept too much memory: what they kept is gone */
 } mayday_rules_result_t;
 
 /*

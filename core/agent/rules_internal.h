@@ -22,6 +22,7 @@
 #define MAYDAY_RULES_EVENT_MS_MAX 50  /* CPU time of all rules over one event */
 #define MAYDAY_RULES_LOAD_MS_MAX 1000 /* CPU time of loading the rules        */
 #define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
+#define MAYDAY_RULES_BLOCK_MAX ((size_t) 4 * 1024 * 1024) /* one string, one table's slots */
 #define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
 #define MAYDAY_RULES_ORIGINALS 5
 #define MAYDAY_RULES_REASON_MAX 64                   /* characters */
@@ -29,9 +30,21 @@
 #define MAYDAY_RULES_NODES_MAX 20000                 /* values in the parts that rules touched */
 #define MAYDAY_RULES_BYTES_MAX ((size_t) 512 * 1024) /* text in them */
 
+/* A file as it was read when the rules were loaded. */
+typedef struct mayday_source {
+    struct mayday_source *next;
+    char path[PATH_MAX];
+    size_t len;
+    char bytes[];
+} mayday_source_t;
+
 typedef struct {
     lua_State *lua;
     size_t memory_used, memory_max; /* bytes */
+    bool refused;                   /* memory, in this call                         */
+    bool refused_block;             /* because one block of it was too big          */
+    unsigned memory_failures;       /* calls in a row that failed for want of memory */
+    int hook_every;                 /* instructions between two looks at the clock  */
     uint64_t time_max_us;
     uint64_t started_us;     /* of this call, monotonic                    */
     uint64_t started_cpu_us; /* the thread's, soon after; 0: not asked yet */
@@ -43,6 +56,9 @@ typedef struct {
     uint32_t get_global, set_global;                 /* opcodes of LuaJIT's bytecode */
     char rules_dir[PATH_MAX];
     char lua_dir[PATH_MAX];
+    mayday_source_t *sources; /* every file that was loaded       */
+    size_t sources_size;      /* bytes of them                    */
+    bool sources_only;        /* there are no other files         */
 } mayday_sandbox_t;
 
 typedef struct {
@@ -57,6 +73,8 @@ struct mayday_rules {
     size_t processor_count;
     mayday_hook_t before_send; /* kind NULL: none */
     bool loaded;
+    char file[PATH_MAX];
+    uint64_t restart_not_before_us; /* monotonic */
 
     /* Of the run under way. */
     mayday_event_t *event;
@@ -92,6 +110,15 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_sandbox_init(mayday_sandbox_t *box, const c
                                                   const char *lua_dir, char *error,
                                                   size_t error_size);
 void mayday_sandbox_fini(mayday_sandbox_t *box);
+
+/* Gives what is in from to box, which is empty and was the same but for its address. */
+void mayday_sandbox_move(mayday_sandbox_t *box, mayday_sandbox_t *from);
+
+/*
+ * Whether the rules keep so much memory, or failed so often for want of it, that
+ * only a new state helps. After a call that failed.
+ */
+bool mayday_sandbox_is_exhausted(const mayday_sandbox_t *box);
 
 /*
  * Calls function(context) with the bounds armed. On failure (false) error has

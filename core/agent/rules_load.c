@@ -6,11 +6,15 @@
  * not in it is found in the bytecode and refused at load, with file and line, so
  * nothing undeclared is ever looked up.
  *
+ * Files are kept as they were read: where a state has to be made anew while the
+ * rules are in force, what somebody is just editing must not come into force.
+ *
  * Runs in the agent's pipeline thread while rules are loaded; reads files. The
  * counterpart, what the environment holds, is rules_library.c.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +22,7 @@
 #include "core/agent/rules_internal.h"
 
 #define MODULE_NAME_LEN_MAX 128
+#define SOURCES_SIZE_MAX ((size_t) 4 * 1024 * 1024) /* all files of one rules file */
 
 /* Names that people will try, and what to use instead. */
 static const struct {
@@ -171,19 +176,19 @@ mayday_sandbox_learn_opcodes(lua_State *L, mayday_sandbox_t *box)
 
 /* ---- loading ---- */
 
-/* Pushes the file's content as a string; false: there is no such file. */
-static bool
-push_file(lua_State *L, const char *path)
+/* The whole of a regular file, put before the sources; NULL: there is no such file. */
+static mayday_source_t *
+read_source(lua_State *L, const char *path)
 {
+    mayday_sandbox_t *box = mayday_sandbox_of(L);
+    mayday_source_t *source;
     struct stat st;
     ssize_t n = 0;
-    size_t len = 0;
-    char *bytes;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0) {
         if (errno == ENOENT || errno == ENOTDIR) {
-            return false;
+            return NULL;
         }
         mayday_rules_raise(L, "cannot open %s: %s", path, strerror(errno));
     }
@@ -193,36 +198,52 @@ push_file(lua_State *L, const char *path)
         mayday_rules_raise(L, "%s is not a regular file of at most %d bytes", path,
                            (int) MAYDAY_RULES_FILE_SIZE_MAX);
     }
-    /* On the heap, not in Lua: lua_newuserdata could raise and leak the descriptor. */
-    bytes = malloc((size_t) st.st_size + 1);
-    while (bytes != NULL && len < (size_t) st.st_size &&
-           (n = read(fd, bytes + len, (size_t) st.st_size - len)) > 0) {
-        len += (size_t) n;
+    source = malloc(sizeof(*source) + (size_t) st.st_size + 1);
+    if (source != NULL) {
+        source->len = 0;
+        while (source->len < (size_t) st.st_size &&
+               (n = read(fd, source->bytes + source->len, (size_t) st.st_size - source->len)) > 0) {
+            source->len += (size_t) n;
+        }
     }
     (void) close(fd);
-    if (bytes == NULL || n < 0) {
-        free(bytes);
+    if (source == NULL || n < 0) {
+        free(source);
         mayday_rules_raise(L, "cannot read %s", path);
     }
-    if (mayday_sandbox_of(L)->memory_max - mayday_sandbox_of(L)->memory_used < len * 2) {
-        free(bytes);
-        mayday_rules_raise(L, "no memory for %s", path);
+    if (source->len > SOURCES_SIZE_MAX - box->sources_size) {
+        free(source);
+        mayday_rules_raise(L, "the rules are more than %d bytes in all", (int) SOURCES_SIZE_MAX);
     }
-    lua_pushlstring(L, bytes, len);
-    free(bytes);
-    return true;
+    box->sources_size += source->len;
+    (void) snprintf(source->path, sizeof(source->path), "%s", path);
+    source->next = box->sources;
+    box->sources = source;
+    return source;
 }
 
-/* Compiles the content on top into a checked function in its place. */
-static void
-compile(lua_State *L, const char *chunk)
+/* NULL: there is no such file. */
+static const mayday_source_t *
+source_of(lua_State *L, const char *path)
 {
-    int content = lua_gettop(L), environment, util;
-    size_t len;
-    const char *text = lua_tolstring(L, content, &len);
+    const mayday_sandbox_t *box = mayday_sandbox_of(L);
+    const mayday_source_t *source = box->sources;
+
+    while (source != NULL && strcmp(source->path, path) != 0) {
+        source = source->next;
+    }
+    return source != NULL || box->sources_only ? source : read_source(L, path);
+}
+
+/* Pushes the source as a function, checked. */
+static void
+compile(lua_State *L, const mayday_source_t *source, const char *chunk)
+{
+    int name, environment, util;
 
     lua_pushfstring(L, "@%s", chunk);
-    if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") != 0) {
+    name = lua_gettop(L);
+    if (luaL_loadbufferx(L, source->bytes, source->len, lua_tostring(L, name), "t") != 0) {
         lua_error(L);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, mayday_sandbox_of(L)->environment);
@@ -232,17 +253,18 @@ compile(lua_State *L, const char *chunk)
     check_globals(L, util, environment, environment - 1, chunk);
     lua_pop(L, 1);
     (void) lua_setfenv(L, environment - 1);
-    lua_replace(L, content);
-    lua_settop(L, content);
+    lua_remove(L, name);
 }
 
 void
 mayday_sandbox_load(lua_State *L, const char *path, const char *chunk)
 {
-    if (!push_file(L, path)) {
+    const mayday_source_t *source = source_of(L, path);
+
+    if (source == NULL) {
         mayday_rules_raise(L, "there is no file %s", path);
     }
-    compile(L, chunk);
+    compile(L, source, chunk);
 }
 
 /* Letters, digits, "_" and "-", in parts joined by single dots: no way out of a directory. */
@@ -277,9 +299,10 @@ push_module_file(lua_State *L, const char *name)
 
     for (size_t i = 0; i < MAYDAY_COUNT(dirs); i++) {
         const char *path = lua_pushfstring(L, "%s/%s", dirs[i], chunk);
+        const mayday_source_t *source = source_of(L, path);
 
-        if (push_file(L, path)) {
-            compile(L, chunk);
+        if (source != NULL) {
+            compile(L, source, chunk);
             return;
         }
         lua_pop(L, 1);

@@ -7,12 +7,14 @@
  *           so does the guard before C functions that may take long. Once over,
  *           the hook fires at every instruction until the call has ended, so
  *           neither pcall nor a coroutine outlives it.
+ *           One instruction can take long where values are big ("..", comparing),
+ *           so from the first big block on the hook comes much more often.
  *   memory  The state's allocator refuses beyond the cap; Lua raises an error.
  *   stack   Lua bounds its own. Functions of its library that call back use the
  *           thread's, which the same guard bounds.
  *
- * A C function of Lua's library that runs long by itself (a backtracking
- * string.find) is not interrupted.
+ * No C function within a rule's reach runs long by itself: those of Lua's library
+ * that could are replaced. Should one do so all the same, watchdog.c ends the agent.
  *
  * Runs in the agent's pipeline thread; allocates from the heap.
  */
@@ -23,8 +25,11 @@
 
 #include "core/agent/rules_internal.h"
 
-#define HOOK_INSTRUCTIONS 1000 /* the clock is looked at every so many */
-#define QUICK_US 1000          /* until then CPU time, a system call, is not asked for */
+#define HOOK_INSTRUCTIONS 1000   /* the clock is looked at every so many */
+#define HOOK_INSTRUCTIONS_BIG 10 /* where there is a big block           */
+#define BIG_BLOCK ((size_t) 65536)
+#define MEMORY_FAILURES_MAX 8
+#define QUICK_US 1000 /* until then CPU time, a system call, is not asked for */
 #define STACK_MAX ((size_t) 256 * 1024)
 #define MIB ((size_t) 1024 * 1024)
 
@@ -42,6 +47,19 @@ mayday_rules_raise(lua_State *L, const char *fmt, ...)
     abort(); /* not reached */
 }
 
+static void count_hook(lua_State *L, lua_Debug *ar);
+
+static bool
+is_refused(mayday_sandbox_t *box, size_t old_size, size_t size)
+{
+    if (size <= old_size) {
+        return false;
+    }
+    box->refused_block = size > MAYDAY_RULES_BLOCK_MAX;
+    return box->refused_block || box->memory_used > box->memory_max ||
+           size - old_size > box->memory_max - box->memory_used;
+}
+
 static void *
 allocate(void *context, void *old, size_t old_size, size_t size)
 {
@@ -53,9 +71,15 @@ allocate(void *context, void *old, size_t old_size, size_t size)
         box->memory_used -= old_size;
         return NULL;
     }
-    if (size > old_size && (box->memory_used > box->memory_max ||
-                            size - old_size > box->memory_max - box->memory_used)) {
+    if (is_refused(box, old_size, size)) {
+        box->refused = true;
         return NULL;
+    }
+    if (size >= BIG_BLOCK && box->hook_every == HOOK_INSTRUCTIONS && box->lua != NULL) {
+        box->hook_every = HOOK_INSTRUCTIONS_BIG;
+        if (!box->expired) {
+            (void) lua_sethook(box->lua, count_hook, LUA_MASKCOUNT, box->hook_every);
+        }
     }
     p = realloc(old, size);
     if (p != NULL) {
@@ -92,8 +116,6 @@ look_at_clock(mayday_sandbox_t *box)
     cpu_us = thread_cpu_us() - box->started_cpu_us;
     return cpu_us > box->time_max_us;
 }
-
-static void count_hook(lua_State *L, lua_Debug *ar);
 
 /* Sticks until the call is over. */
 static void
@@ -141,6 +163,9 @@ error_message(lua_State *L, int rc, const mayday_sandbox_t *box, char *error, si
 {
     if (rc == 0) {
         snprintf(error, error_size, "ran for more than %d ms", (int) (box->time_max_us / 1000));
+    } else if (rc == LUA_ERRMEM && box->refused_block) {
+        snprintf(error, error_size, "a single value needed more than %zu MiB of memory",
+                 MAYDAY_RULES_BLOCK_MAX / MIB);
     } else if (rc == LUA_ERRMEM) {
         snprintf(error, error_size, "needed more than %zu MiB of memory", box->memory_max / MIB);
     } else if (lua_type(L, -1) == LUA_TSTRING) {
@@ -175,18 +200,27 @@ mayday_sandbox_call(mayday_sandbox_t *box, lua_CFunction function, void *context
     box->started_us = mayday_clock_monotonic_us();
     box->started_cpu_us = 0;
     box->stack_start = (uintptr_t) __builtin_frame_address(0);
+    box->refused = false;
     rc = lua_cpcall(L, function, context);
     if (rc == 0 && !box->expired) {
+        box->memory_failures = 0;
         return true;
     }
+    box->memory_failures = box->refused ? box->memory_failures + 1 : 0;
     error_message(L, rc, box, error, error_size);
     lua_settop(L, 0);
     if (box->expired) {
         box->expired = false;
-        (void) lua_sethook(L, count_hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+        (void) lua_sethook(L, count_hook, LUA_MASKCOUNT, box->hook_every);
     }
     collect_garbage(box);
     return false;
+}
+
+bool
+mayday_sandbox_is_exhausted(const mayday_sandbox_t *box)
+{
+    return box->memory_used > box->memory_max / 2 || box->memory_failures >= MEMORY_FAILURES_MAX;
 }
 
 /* ---- the state ---- */
@@ -218,6 +252,7 @@ mayday_sandbox_init(mayday_sandbox_t *box, const char *rules_file, const char *l
     memcpy(box->rules_dir, dir, len);
     memcpy(box->lua_dir, lua_dir, strlen(lua_dir));
     box->memory_max = MAYDAY_RULES_MEMORY_MAX;
+    box->hook_every = HOOK_INSTRUCTIONS;
     box->lua = lua_newstate(allocate, box);
     if (box->lua == NULL) {
         snprintf(error, error_size, "LuaJIT has no memory, or was built without GC64");
@@ -227,7 +262,7 @@ mayday_sandbox_init(mayday_sandbox_t *box, const char *rules_file, const char *l
         mayday_sandbox_fini(box);
         return MAYDAY_INVALID;
     }
-    (void) lua_sethook(box->lua, count_hook, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
+    (void) lua_sethook(box->lua, count_hook, LUA_MASKCOUNT, box->hook_every);
     return MAYDAY_OK;
 }
 
@@ -238,4 +273,18 @@ mayday_sandbox_fini(mayday_sandbox_t *box)
         lua_close(box->lua);
         box->lua = NULL;
     }
+    while (box->sources != NULL) {
+        mayday_source_t *source = box->sources;
+
+        box->sources = source->next;
+        free(source);
+    }
+}
+
+void
+mayday_sandbox_move(mayday_sandbox_t *box, mayday_sandbox_t *from)
+{
+    *box = *from;
+    lua_setallocf(box->lua, allocate, box);
+    memset(from, 0, sizeof(*from));
 }

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/rules_fixture.h"
 
+#include "core/agent/rules_internal.h"
+
 /* ---- bounds ---- */
 
 static void
@@ -58,7 +60,9 @@ test_rules_run__memory_is_capped(void **state)
 {
     fixture_t *f = *state;
 
-    assert_run_fails(f, RULE("local s = ('x'):rep(1e9)"), "needed more than 16 MiB");
+    assert_run_fails(f, RULE("local s = ('x'):rep(1e9)"),
+                     "rules.lua:2: a single value needed more than 4 MiB");
+    assert_run_fails(f, RULE("local s = ('x'):rep(3e6); s = s .. s .. s"), "a single value");
     assert_run_fails(f,
                      MODULE "local kept = {}\n"
                             "mayday.before_send(function(event)\n"
@@ -67,6 +71,68 @@ test_rules_run__memory_is_capped(void **state)
                             "end)",
                      "needed more than 16 MiB");
     assert_run_fails(f, RULE("local t = {}\nfor i = 1, 1e9 do t[i] = {} end"), "more than");
+}
+
+/* What rules hoard until nothing works any longer is thrown away, and they start again. */
+static void
+test_rules_run__rules_that_hoard_are_loaded_anew(void **state)
+{
+    fixture_t *f = *state;
+    static const char helper[] = "return { seen = 0 }";
+    static const char hoard[] =
+        MODULE "local kept, helper = {}, require 'helper'\n"
+               "mayday.before_send(function(event)\n"
+               "  helper.seen = helper.seen + 1\n"
+               "  for i = 1, 40 do kept[#kept + 1] = ('x'):rep(1e5) .. #kept end\n"
+               "  event.tags.seen = helper.seen\n"
+               "  return event\n"
+               "end)";
+    unsigned failures = 0, restarts = 0;
+
+    write_bytes(f, "helper.lua", helper, sizeof(helper) - 1);
+    assert_keeps(f, hoard);
+    /* What is on disk now is somebody's unfinished work. */
+    write_bytes(f, "helper.lua", "return", 6);
+    write_bytes(f, "rules.lua", "oops", 4);
+    for (int i = 0; i < 60; i++) {
+        make_event(f, sample);
+        mayday_rules_run(f->rules, &f->event, &f->result);
+        failures += f->result.verdict == MAYDAY_RULES_FAILED;
+        restarts += f->result.restarted;
+        if (f->result.restarted) {
+            assert_text_in(f->result.error, "needed more than 16 MiB");
+            f->rules->restart_not_before_us = 0;
+            make_event(f, sample);
+            mayday_rules_run(f->rules, &f->event, &f->result);
+            assert_string_equal(f->result.error, "");
+            assert_part(f, MAYDAY_PART_TAGS,
+                        "{\"kind\":\"upstream_refused\",\"zone\":\"a\",\"seen\":1}");
+        }
+    }
+    assert_int_equal(failures, restarts);
+    assert_in_range(restarts, 10, 30);
+}
+
+static void
+test_rules_run__big_values_are_interrupted(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const bodies[] = {
+        "local s = ('a'):rep(3e6); while true do local t = s:lower() end",
+        "local s = ('a'):rep(1e5); for i = 1, 1e6 do local t = s .. i end",
+        "local s = ('a'):rep(3e6); local t = s .. 'b'; while true do local x = s < t end",
+        "local t = {}; for i = 1, 2e5 do t[i] = i end; while true do table.remove(t, 1) end",
+        "local s = ('a'):rep(3e6); while true do local n = s:reverse():upper() end",
+    };
+
+    for (size_t i = 0; i < MAYDAY_COUNT(bodies); i++) {
+        char text[256];
+        uint64_t start_us = mayday_clock_monotonic_us();
+
+        snprintf(text, sizeof(text), CHANGE("%s"), bodies[i]);
+        assert_run_fails(f, text, "ran for more than 50 ms");
+        assert_true(mayday_clock_monotonic_us() - start_us < 1500000);
+    }
 }
 
 static void
@@ -116,7 +182,7 @@ test_rules_run__recursion_through_the_library_ends(void **state)
     assert_keeps(f, CHANGE("local function f() return coroutine.resume(coroutine.create(f)) end\n"
                            "f()"));
     assert_run_fails(f, CHANGE("local function f() return 1 + f() end; f()"),
-                     "rules.lua:2: stack overflow");
+                     "rules.lua:3: stack overflow");
 }
 
 static void
@@ -139,7 +205,7 @@ test_rules_run__library_cannot_be_kept_busy(void **state)
                      CHANGE("local s = ('a'):rep(5e5)\n"
                             "for i = 1, 1000 do s:gsub('a', string.upper) end"),
                      "rules.lua:4: ran for more than 50 ms");
-    assert_run_fails(f, CHANGE("for i = 1, 1000 do local s = ('a'):rep(8e6) end"),
+    assert_run_fails(f, CHANGE("for i = 1, 1000 do local s = ('a'):rep(3e6) end"),
                      "ran for more than 50 ms");
     assert_true(mayday_clock_monotonic_us() - start_us < 10000000);
 }
@@ -208,9 +274,9 @@ test_rules_new__load_errors_name_the_file(void **state)
 {
     fixture_t *f = *state;
     static const char broken[] = "error('always the same', 0)";
-    char wanted[160];
+    char wanted[256];
 
-    snprintf(wanted, sizeof(wanted), "%s: needed more than 16 MiB", f->file);
+    snprintf(wanted, sizeof(wanted), "%s: a single value needed more than 4 MiB", f->file);
     assert_load_fails(f, "local s = ('x'):rep(1e9)", wanted);
     write_bytes(f, "broken.lua", broken, sizeof(broken) - 1);
     snprintf(wanted, sizeof(wanted), "%s: always the same", f->file);
@@ -224,6 +290,8 @@ main(void)
         TEST(test_rules_run__endless_loop_ends),
         TEST(test_rules_run__next_event_after_a_timeout_is_fine),
         TEST(test_rules_run__memory_is_capped),
+        TEST(test_rules_run__rules_that_hoard_are_loaded_anew),
+        TEST(test_rules_run__big_values_are_interrupted),
         TEST(test_rules_run__collector_cannot_be_stopped),
         TEST(test_rules_run__metatables_are_protected),
         TEST(test_rules_run__recursion_through_the_library_ends),
