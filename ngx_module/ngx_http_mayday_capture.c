@@ -170,13 +170,9 @@ ngx_http_mayday_record_request(ngx_http_request_t *r, mayday_place_t *place,
         if (ngx_ssl_get_cipher_name(c, r->pool, &name) == NGX_OK) {
             mayday_record_text(record, TLS_CIPHER, mayday_slice_str((char *) name.data));
         }
-
-        return;
     }
 
 #endif
-
-    mayday_record_text(record, SCHEME, MAYDAY_SLICE("http"));
 }
 
 

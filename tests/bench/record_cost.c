@@ -123,7 +123,6 @@ put_fields(bench_t *b, mayday_record_t *record)
     mayday_record_text(record, EVENT_ID, mayday_slice(b->event_id, sizeof(b->event_id)));
     mayday_record_text(record, TRACE_ID, mayday_slice(b->trace.trace_id, 16));
     mayday_record_text(record, SPAN_ID, mayday_slice(b->trace.span_id, 8));
-    mayday_record_text(record, SCHEME, MAYDAY_SLICE("http"));
     mayday_record_text(record, METHOD, r->method);
     mayday_record_text(record, PATH, r->path);
     mayday_record_text(record, HOST, r->host);
