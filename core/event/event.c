@@ -46,8 +46,34 @@ mayday_event_part(mayday_event_t *event, mayday_part_t part)
     if ((event->built & BIT(part)) == 0) {
         event->parts[part] = builders[part](event);
         event->built |= BIT(part);
+        for (size_t i = 0; i < event->filter_count; i++) {
+            const mayday_event_filter_t *filter = &event->filters[i];
+
+            if ((filter->parts & BIT(part)) != 0) {
+                filter->run(filter->ctx, event, part);
+            }
+        }
     }
     return event->parts[part];
+}
+
+void
+mayday_event_defer(mayday_event_t *event, mayday_event_filter_pt filter, const void *ctx,
+                   uint32_t parts)
+{
+    bool full = event->filter_count == MAYDAY_EVENT_FILTERS_MAX;
+    mayday_part_t part;
+
+    parts &= ~(BIT(MAYDAY_PART_EVENT_ID) | BIT(MAYDAY_PART_META));
+    for (part = 0; part < MAYDAY_PART_MAX; part++) {
+        if ((parts & BIT(part)) != 0 && (full || (event->built & BIT(part)) != 0)) {
+            (void) mayday_event_part(event, part);
+            filter(ctx, event, part);
+        }
+    }
+    if (!full) {
+        event->filters[event->filter_count++] = (mayday_event_filter_t){filter, ctx, parts};
+    }
 }
 
 void
@@ -67,7 +93,6 @@ mayday_event_replace(mayday_event_t *event, mayday_part_t part, cJSON *value)
     event->parts[part] = value;
     event->built |= BIT(part);
     event->replaced |= BIT(part);
-    cJSON_DeleteItemFromObjectCaseSensitive(event->cuts, keys[part].data);
 }
 
 mayday_slice_t

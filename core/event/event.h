@@ -33,19 +33,39 @@ typedef enum {
 } mayday_part_t;
 
 #define MAYDAY_TITLE_SIZE 512
+#define MAYDAY_EVENT_FILTERS_MAX 4
+
+typedef struct mayday_event mayday_event_t;
+
+/*
+ * Changes a part of the event in place; never event_id and _meta. It may replace
+ * texts and numbers in it, and adds to event->remarks.
+ */
+typedef void (*mayday_event_filter_pt)(const void *ctx, mayday_event_t *event, mayday_part_t part);
 
 typedef struct {
+    mayday_event_filter_pt run;
+    const void *ctx;
+    uint32_t parts; /* mask: these pass when they are built */
+} mayday_event_filter_t;
+
+typedef struct mayday_remarked mayday_remarked_t; /* event_meta.c */
+
+struct mayday_event {
     const mayday_record_view_t *view; /* borrowed */
     const mayday_settings_t *settings;
     cJSON *parts[MAYDAY_PART_MAX]; /* NULL: not built; made under the arena    */
-    cJSON *cuts;                   /* _meta of what building cut; NULL: nothing */
+    cJSON *cuts; /* _meta of what building cut, as it was then; NULL: nothing */
     uint32_t built;                /* mask: parts[] counts, also where NULL (absent) */
     uint32_t replaced;             /* mask: set by a rule                       */
     uint64_t suppressed;           /* events of the issue not sent since the last; may be
                                       set until the event is serialised         */
     const char *rule_error;        /* NULL, or what a rule did wrong (tag mayday.rule_error) */
     bool degraded;                 /* only what the allow-list names is built   */
-} mayday_event_t;
+    mayday_event_filter_t filters[MAYDAY_EVENT_FILTERS_MAX]; /* in order          */
+    size_t filter_count;
+    mayday_remarked_t *remarks; /* texts that filters changed; NULL: none        */
+};
 
 /* Once per process, before any thread uses cJSON. */
 void mayday_event_setup(void);
@@ -68,6 +88,32 @@ cJSON *mayday_event_part(mayday_event_t *event, mayday_part_t part);
  * any usable entry becomes the default.
  */
 void mayday_event_replace(mayday_event_t *event, mayday_part_t part, cJSON *value);
+
+/*
+ * Lets the given parts (a mask) pass a filter: those that are built now, the
+ * others as soon as they are, which is before anybody sees them. A part that is
+ * replaced first never passes. ctx must outlive the event.
+ */
+void mayday_event_defer(mayday_event_t *event, mayday_event_filter_pt filter, const void *ctx,
+                        uint32_t parts);
+
+/* What a filter replaced in a text, for _meta: bytes begin to end of the new text. */
+typedef struct {
+    const char *rule; /* a constant, or of the rules: "mayday:email" */
+    char type;        /* as in _meta: s substituted, m masked, p hashed, x removed */
+    size_t begin, end;
+} mayday_remark_t;
+
+/*
+ * Notes for _meta how text, which lives as long as the event, came about:
+ * wherever in the event this very text stands in the end. chars_before: the
+ * characters of the text that it stands for.
+ */
+void mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before,
+                         const mayday_remark_t *remarks, size_t count);
+
+/* Notes for _meta that what is null at the path of these keys, ended by NULL, was removed. */
+void mayday_event_removed(mayday_event_t *event, const char *rule, const char *const *keys);
 
 /* The part where it is a string, built if need be; else empty. In the arena. */
 mayday_slice_t mayday_event_part_text(mayday_event_t *event, mayday_part_t part);

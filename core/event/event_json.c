@@ -136,19 +136,17 @@ note_at(mayday_event_t *event, const char *const *keys)
 }
 
 /*
- * {"": {"rem": [["!limit", "s", start, end]], "len": whole}}: the dots stand in the
- * place of what was cut. Without len where the whole was never seen.
+ * {"": {"rem": [["!limit", "s"]], "len": whole}}: the dots stand in the place of
+ * what was cut, and event_meta.c says where. Without len where the whole was never
+ * seen.
  */
 void
 mayday_note_cut(mayday_event_t *event, const mayday_utf8_info_t *info, const char *const *keys)
 {
-    const size_t dots = sizeof(MAYDAY_UTF8_ELLIPSIS) - 1;
     cJSON *at = note_at(event, keys), *rem = cJSON_CreateArray();
 
     cJSON_AddItemToArray(rem, cJSON_CreateStringReference("!limit"));
     cJSON_AddItemToArray(rem, cJSON_CreateStringReference("s"));
-    cJSON_AddItemToArray(rem, cJSON_CreateNumber((double) (info->chars - dots)));
-    cJSON_AddItemToArray(rem, cJSON_CreateNumber((double) info->chars));
     cJSON_AddItemToArray(cJSON_AddArrayToObject(at, "rem"), rem);
     if (info->chars_whole > info->chars) {
         mayday_json_add_number(at, "len", (double) info->chars_whole);
@@ -159,4 +157,15 @@ void
 mayday_note_length(mayday_event_t *event, size_t length, const char *const *keys)
 {
     mayday_json_add_number(note_at(event, keys), "len", (double) length);
+}
+
+void
+mayday_event_removed(mayday_event_t *event, const char *rule, const char *const *keys)
+{
+    cJSON *at = note_at(event, keys), *rem = cJSON_CreateArray();
+
+    cJSON_AddItemToArray(rem, cJSON_CreateString(rule));
+    cJSON_AddItemToArray(rem, cJSON_CreateStringReference("x"));
+    cJSON_DeleteItemFromObjectCaseSensitive(at, "rem");
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(at, "rem"), rem);
 }

@@ -1,12 +1,16 @@
 /*
- * What is told of removed data in _meta, at the path of each value: what
- * building cut (noted as it happened) and what was filtered, which is seen in
- * the values themselves. So it fits the event as it is sent, whatever rules did.
+ * What is told of removed data in _meta, at the path of each value. It is made
+ * last, of the values as they are sent, so it fits whatever rules did:
+ *
+ *   cut        building noted it by path; the dots still end the text
+ *   filtered   "[Filtered]" stands in the text
+ *   remarked   a filter noted it by the text that it left, see mayday_event_remark
  *
  *   {"request":{"headers":{"3":{"1":{"":{"rem":[["mayday:denylist","s",0,10]]}}}}}}
  *
- * A range counts characters of the new text. How long a filtered value was is
- * nobody's business, and a value cut to "..." has its old length.
+ * As Relay has it, a range counts bytes of the new text and len characters of the
+ * old one. How long was what the denylist filtered before the record was written,
+ * nobody knows.
  *
  * Runs in the agent's pipeline thread; JSON is made in the event's arena.
  */
@@ -15,11 +19,21 @@
 #include "core/capture/record_format.h"
 #include "core/event/event_build.h"
 
-enum { RANGES_MAX = 16, DEPTH_MAX = 16 };
+enum { RANGES_MAX = 16, DEPTH_MAX = 16, REMARKED_MAX = 512 };
+
+struct mayday_remarked {
+    mayday_remarked_t *next;
+    const char *text;
+    size_t number; /* of this and those behind it in the list */
+    size_t chars_before;
+    size_t count;
+    mayday_remark_t remarks[];
+};
 
 /* The way from the event down to the value that is looked at. */
 typedef struct {
     cJSON *meta; /* NULL: nothing to tell so far */
+    const mayday_remarked_t *remarks;
     struct {
         const char *key; /* NULL: index, of a list */
         size_t index;
@@ -27,15 +41,58 @@ typedef struct {
     size_t depth;
 } walk_t;
 
-static size_t
-count_chars(const char *text, size_t len)
+void
+mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before,
+                    const mayday_remark_t *remarks, size_t count)
 {
-    size_t chars = 0, i;
+    size_t number = event->remarks == NULL ? 1 : event->remarks->number + 1;
+    mayday_remarked_t *remarked;
 
-    for (i = 0; i < len; i++) {
-        chars += ((unsigned char) text[i] & 0xc0) != 0x80;
+    count = count < RANGES_MAX ? count : RANGES_MAX;
+    if (number > REMARKED_MAX ||
+        (remarked = cJSON_malloc(sizeof(*remarked) + count * sizeof(*remarks))) == NULL) {
+        return;
     }
-    return chars;
+    *remarked = (mayday_remarked_t){event->remarks, text, number, chars_before, count};
+    if (count > 0) {
+        memcpy(remarked->remarks, remarks, count * sizeof(*remarks));
+    }
+    event->remarks = remarked;
+}
+
+/* The remarks of a text: those of this one, else of one that reads the same. */
+static const mayday_remarked_t *
+remarked_of(const walk_t *walk, const char *text)
+{
+    const mayday_remarked_t *same = NULL;
+
+    for (const mayday_remarked_t *r = walk->remarks; r != NULL; r = r->next) {
+        if (r->text == text) {
+            return r;
+        }
+        if (same == NULL && strcmp(r->text, text) == 0) {
+            same = r;
+        }
+    }
+    return same;
+}
+
+/* The object of _meta about the value that is looked at. */
+static cJSON *
+note_here(walk_t *walk)
+{
+    cJSON *at;
+    size_t i;
+
+    if (walk->meta == NULL) {
+        walk->meta = cJSON_CreateObject();
+    }
+    for (i = 0, at = walk->meta; i < walk->depth; i++) {
+        char index[24];
+        (void) snprintf(index, sizeof(index), "%zu", walk->path[i].index);
+        at = mayday_json_object_at(at, walk->path[i].key != NULL ? walk->path[i].key : index);
+    }
+    return mayday_json_object_at(at, "");
 }
 
 /* strstr, which is dear to begin, for texts that nearly never hold a bracket. */
@@ -50,75 +107,122 @@ find_filtered(const char *text)
     return text;
 }
 
-/* The ranges that "[Filtered]" takes in a text, the first of which is at first. */
-static cJSON *
-filtered_ranges(const char *text, const char *first)
+static void
+add_range(cJSON *rem, const mayday_remark_t *remark)
+{
+    const char type[2] = {remark->type, '\0'};
+    cJSON *range = cJSON_CreateArray();
+
+    cJSON_AddItemToArray(range, cJSON_CreateString(remark->rule));
+    cJSON_AddItemToArray(range, cJSON_CreateString(type));
+    cJSON_AddItemToArray(range, cJSON_CreateNumber((double) remark->begin));
+    cJSON_AddItemToArray(range, cJSON_CreateNumber((double) remark->end));
+    cJSON_AddItemToArray(rem, range);
+}
+
+/* Ranges from left to right: those of a filter, and each "[Filtered]" between them. */
+static void
+add_ranges(cJSON *rem, const char *text, const char *filtered, const mayday_remarked_t *remarked)
 {
     const size_t length = sizeof(MAYDAY_FILTERED) - 1;
-    cJSON *ranges = cJSON_CreateArray();
-    const char *at = first;
-    int count = 0;
+    size_t count = remarked == NULL ? 0 : remarked->count, i = 0;
 
-    while (at != NULL && count++ < RANGES_MAX) {
-        size_t begin = count_chars(text, (size_t) (at - text));
-        cJSON *range = cJSON_CreateArray();
-        cJSON_AddItemToArray(range, cJSON_CreateStringReference("mayday:denylist"));
-        cJSON_AddItemToArray(range, cJSON_CreateStringReference("s"));
-        cJSON_AddItemToArray(range, cJSON_CreateNumber((double) begin));
-        cJSON_AddItemToArray(range, cJSON_CreateNumber((double) (begin + length)));
-        cJSON_AddItemToArray(ranges, range);
-        at = find_filtered(at + length);
+    for (int n = 0; n < RANGES_MAX && (i < count || filtered != NULL); n++) {
+        size_t at = filtered == NULL ? SIZE_MAX : (size_t) (filtered - text);
+
+        if (i < count && remarked->remarks[i].begin <= at) {
+            size_t end = remarked->remarks[i].end;
+
+            add_range(rem, &remarked->remarks[i++]);
+            while (filtered != NULL && (size_t) (filtered - text) < end) {
+                filtered = find_filtered(filtered + length);
+            }
+            continue;
+        }
+        add_range(rem, &(mayday_remark_t){"mayday:denylist", 's', at, at + length});
+        filtered = find_filtered(filtered + length);
     }
-    return ranges;
 }
 
 static void
-note_filtered(walk_t *walk, const char *text, const char *first)
+note_text(walk_t *walk, const char *text, const cJSON *cut)
 {
-    cJSON *ranges = filtered_ranges(text, first), *at, *rem;
-    size_t i;
+    const char *filtered = find_filtered(text);
+    const mayday_remarked_t *remarked = walk->remarks == NULL ? NULL : remarked_of(walk, text);
+    const size_t dots = sizeof(MAYDAY_UTF8_ELLIPSIS) - 1;
+    const cJSON *whole;
+    size_t len;
+    cJSON *at, *rem;
 
-    if (walk->meta == NULL) {
-        walk->meta = cJSON_CreateObject();
+    if (cut != NULL) {
+        len = strlen(text);
+        if (cJSON_GetObjectItemCaseSensitive(cut, "rem") == NULL || len < dots ||
+            memcmp(text + len - dots, MAYDAY_UTF8_ELLIPSIS, dots) != 0) {
+            cut = NULL; /* no longer the text that was cut */
+        }
     }
-    for (i = 0, at = walk->meta; i < walk->depth; i++) {
-        char index[24];
-        (void) snprintf(index, sizeof(index), "%zu", walk->path[i].index);
-        at = mayday_json_object_at(at, walk->path[i].key != NULL ? walk->path[i].key : index);
-    }
-    at = mayday_json_object_at(at, "");
-    rem = cJSON_GetObjectItemCaseSensitive(at, "rem");
-    if (rem == NULL) {
-        mayday_json_add(at, "rem", ranges);
+    if (filtered == NULL && remarked == NULL && cut == NULL) {
         return;
     }
-    /* The value was cut, too: what was filtered stands before the dots. */
-    cJSON_AddItemToArray(ranges, cJSON_DetachItemFromArray(rem, 0));
-    cJSON_ReplaceItemInObjectCaseSensitive(at, "rem", ranges);
+    at = note_here(walk);
+    rem = cJSON_AddArrayToObject(at, "rem");
+    add_ranges(rem, text, filtered, remarked);
+    if (cut != NULL) {
+        add_range(rem, &(mayday_remark_t){"!limit", 's', len - dots, len});
+    }
+    whole = cJSON_GetObjectItemCaseSensitive(cut, "len");
+    if (whole != NULL) {
+        mayday_json_add_number(at, "len", whole->valuedouble);
+    } else if (remarked != NULL) {
+        mayday_json_add_number(at, "len", (double) remarked->chars_before);
+    }
 }
 
+/* A list that was longer, or a value that was removed. */
 static void
-walk_item(walk_t *walk, const cJSON *item)
+note_absence(walk_t *walk, const cJSON *item, const cJSON *cut)
 {
-    const cJSON *child;
+    const cJSON *whole = cJSON_GetObjectItemCaseSensitive(cut, "len");
+    const cJSON *rem = cJSON_GetObjectItemCaseSensitive(cut, "rem");
+
+    if (cJSON_IsArray(item) && whole != NULL && whole->valuedouble > cJSON_GetArraySize(item)) {
+        mayday_json_add_number(note_here(walk), "len", whole->valuedouble);
+    } else if (cJSON_IsNull(item) && rem != NULL) {
+        mayday_json_add(note_here(walk), "rem", cJSON_Duplicate(rem, true));
+    }
+}
+
+/* cut: what building noted of the item and what is in it, or NULL. */
+static void
+walk_item(walk_t *walk, const cJSON *item, const cJSON *cut)
+{
+    const cJSON *child, *here = cJSON_GetObjectItemCaseSensitive(cut, "");
+    bool object = cJSON_IsObject(item);
     size_t index = 0;
 
     if (cJSON_IsString(item)) {
-        const char *first = find_filtered(item->valuestring);
-        if (first != NULL) {
-            note_filtered(walk, item->valuestring, first);
-        }
+        note_text(walk, item->valuestring, here);
         return;
     }
-    if ((!cJSON_IsObject(item) && !cJSON_IsArray(item)) || walk->depth == DEPTH_MAX) {
+    if (here != NULL) {
+        note_absence(walk, item, here);
+    }
+    if ((!object && !cJSON_IsArray(item)) || walk->depth == DEPTH_MAX) {
         return;
     }
     cJSON_ArrayForEach(child, item)
     {
-        walk->path[walk->depth].key = cJSON_IsObject(item) ? child->string : NULL;
+        const cJSON *inner = NULL;
+
+        if (cut != NULL) {
+            char key[24];
+            (void) snprintf(key, sizeof(key), "%zu", index);
+            inner = cJSON_GetObjectItemCaseSensitive(cut, object ? child->string : key);
+        }
+        walk->path[walk->depth].key = object ? child->string : NULL;
         walk->path[walk->depth].index = index++;
         walk->depth++;
-        walk_item(walk, child);
+        walk_item(walk, child, inner);
         walk->depth--;
     }
 }
@@ -132,10 +236,11 @@ mayday_build_meta(mayday_event_t *event)
     for (part = 0; part < MAYDAY_PART_META; part++) {
         (void) mayday_event_part(event, part);
     }
-    walk.meta = event->cuts != NULL ? cJSON_Duplicate(event->cuts, true) : NULL;
+    walk.remarks = event->remarks;
     for (part = 0; part < MAYDAY_PART_META; part++) {
         walk.path[0].key = mayday_event_part_key(part);
-        walk_item(&walk, event->parts[part]);
+        walk_item(&walk, event->parts[part],
+                  cJSON_GetObjectItemCaseSensitive(event->cuts, walk.path[0].key));
     }
-    return walk.meta != NULL && walk.meta->child != NULL ? walk.meta : NULL;
+    return walk.meta;
 }

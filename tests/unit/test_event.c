@@ -401,8 +401,8 @@ test_event_meta__filtered_wherever_it_is(void **state)
     (void) state;
     view_add_line(&view, 3, "login of caf\xc3\xa9, token=abc");
     cJSON *json = whole();
-    assert_int_equal((int) number_at(json, "_meta.breadcrumbs.values.2.message..rem.0.2"), 21);
-    assert_int_equal((int) number_at(json, "_meta.contexts.mayday.log_lines.1..rem.0.3"), 31);
+    assert_int_equal((int) number_at(json, "_meta.breadcrumbs.values.2.message..rem.0.2"), 22);
+    assert_int_equal((int) number_at(json, "_meta.contexts.mayday.log_lines.1..rem.0.3"), 32);
 }
 
 static void

@@ -1,0 +1,320 @@
+/*
+ * Secrets that their form gives away: tokens by prefix, credentials behind the
+ * name of a scheme, private keys, users and passwords of URLs, and the names of
+ * users in paths.
+ *
+ * Runs in the agent; allocates nothing. See pii_private.h for matchers.
+ */
+#include "core/filter/pii_private.h"
+
+/* ---- tokens ---- */
+
+enum { TOKEN_MAX = 8192 };
+
+/* header.payload.signature of RFC 7519, each in base64url; a JSON object begins so. */
+mayday_pii_span_t
+mayday_pii_jwt(mayday_slice_t text, size_t at)
+{
+    size_t end = at, parts = 0;
+
+    if (!mayday_pii_has_literal(text, at, "eyJ") && !mayday_pii_has_literal(text, at, "ewog")) {
+        return MAYDAY_PII_NOTHING;
+    }
+    while (parts < 5) {
+        size_t part = mayday_pii_run(text, end, MAYDAY_PII_TOKEN, TOKEN_MAX);
+
+        if (part - end < (parts == 0 ? 10 : 4)) {
+            break;
+        }
+        end = part;
+        parts++;
+        if (mayday_pii_at(text, end) != '.' || !mayday_pii_is(text, end + 1, MAYDAY_PII_TOKEN)) {
+            break;
+        }
+        end++;
+    }
+    return parts >= 2 ? (mayday_pii_span_t){at, end} : MAYDAY_PII_NOTHING;
+}
+
+typedef struct {
+    const char *prefix;
+    uint8_t prefix_len;
+    uint8_t rest_min;
+} prefix_t;
+
+#define PREFIX(text, rest_min) {text, sizeof(text) - 1, rest_min}
+
+/* What the issuers document, in the order of the first letter. */
+static const prefix_t prefixes[] = {
+    PREFIX("AIza", 30),        /* Google API key                  */
+    PREFIX("AKIA", 16),        /* AWS access key                  */
+    PREFIX("ASIA", 16),        /* AWS temporary access key        */
+    PREFIX("ABIA", 16),        /* AWS bearer token                */
+    PREFIX("ACCA", 16),        /* AWS context-specific credential */
+    PREFIX("GOCSPX-", 20),     /* Google OAuth client secret      */
+    PREFIX("SG.", 20),         /* SendGrid                        */
+    PREFIX("atlasv1", 20),     /* Terraform                       */
+    PREFIX("dckr_pat_", 20),   /* Docker                          */
+    PREFIX("dop_v1_", 32),     /* DigitalOcean                    */
+    PREFIX("doo_v1_", 32),
+    PREFIX("dapi", 32),        /* Databricks                      */
+    PREFIX("ghp_", 30),        /* GitHub                          */
+    PREFIX("gho_", 30),
+    PREFIX("ghu_", 30),
+    PREFIX("ghs_", 30),
+    PREFIX("ghr_", 30),
+    PREFIX("github_pat_", 22),
+    PREFIX("glpat-", 16),      /* GitLab                          */
+    PREFIX("gldt-", 16),
+    PREFIX("glrt-", 16),
+    PREFIX("glsa_", 32),       /* Grafana                         */
+    PREFIX("glc_", 32),
+    PREFIX("hf_", 30),         /* Hugging Face                    */
+    PREFIX("hvs.", 20),        /* Vault                           */
+    PREFIX("npm_", 30),
+    PREFIX("pypi-", 50),
+    PREFIX("rk_live_", 16),    /* Stripe                          */
+    PREFIX("rk_test_", 16),
+    PREFIX("sk_live_", 16),
+    PREFIX("sk_test_", 16),
+    PREFIX("sk-ant-", 20),     /* Anthropic                       */
+    PREFIX("sk-proj-", 20),    /* OpenAI                          */
+    PREFIX("sk-", 40),
+    PREFIX("shpat_", 30),      /* Shopify                         */
+    PREFIX("shpss_", 30),
+    PREFIX("sntrys_", 30),     /* Sentry                          */
+    PREFIX("sntryu_", 30),
+    PREFIX("tskey-", 16),      /* Tailscale                       */
+    PREFIX("whsec_", 16),      /* Stripe's and others' webhooks   */
+    PREFIX("xapp-", 16),       /* Slack                           */
+    PREFIX("xoxa-", 10),
+    PREFIX("xoxb-", 10),
+    PREFIX("xoxe.", 10),
+    PREFIX("xoxp-", 10),
+    PREFIX("xoxr-", 10),
+    PREFIX("xoxs-", 10),
+    PREFIX("ya29.", 20),       /* Google OAuth access token       */
+};
+
+mayday_pii_span_t
+mayday_pii_token(mayday_slice_t text, size_t at)
+{
+    for (size_t i = 0; i < MAYDAY_COUNT(prefixes); i++) {
+        const prefix_t *p = &prefixes[i];
+        size_t rest = at + p->prefix_len, end = rest;
+        bool digit = false;
+
+        if (text.data[at] != p->prefix[0] || !mayday_pii_has(text, at, p->prefix, p->prefix_len)) {
+            continue;
+        }
+        while (end < text.len && end - at < TOKEN_MAX &&
+               (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) ||
+                (text.data[end] == '.' && mayday_pii_is(text, end + 1, MAYDAY_PII_TOKEN)))) {
+            digit = digit || mayday_is_digit(text.data[end]);
+            end++;
+        }
+        /* "sk-learn-based-classifier" has none; no random text of this length is without. */
+        if (end - rest >= p->rest_min && digit) {
+            return (mayday_pii_span_t){at, end};
+        }
+    }
+    return MAYDAY_PII_NOTHING;
+}
+
+/* "basic" in "Basic authentication failed": a word of letters, one of prose. */
+static bool
+is_prose(mayday_slice_t word)
+{
+    size_t i = word.len > 0 && word.data[0] >= 'A' && word.data[0] <= 'Z' ? 1 : 0;
+
+    for (; i < word.len; i++) {
+        if (word.data[i] < 'a' || word.data[i] > 'z') {
+            return false;
+        }
+    }
+    return word.len < 24;
+}
+
+/* "Bearer abc…", "Basic abc…", "Token abc…" as in RFC 9110: the credentials. */
+mayday_pii_span_t
+mayday_pii_scheme(mayday_slice_t text, size_t at, size_t word_end)
+{
+    static const char *const schemes[] = {"bearer", "basic", "token", "negotiate"};
+    size_t begin = word_end, end, i;
+
+    for (i = 0; i < MAYDAY_COUNT(schemes); i++) {
+        if (word_end - at == strlen(schemes[i]) && mayday_pii_ihas(text, at, schemes[i])) {
+            break;
+        }
+    }
+    while (begin < text.len && begin - word_end < 3 && text.data[begin] == ' ') {
+        begin++;
+    }
+    if (i == MAYDAY_COUNT(schemes) || begin == word_end) {
+        return MAYDAY_PII_NOTHING;
+    }
+    for (end = begin; end < text.len && end - begin < TOKEN_MAX &&
+                      (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) ||
+                       strchr(".~+/=", text.data[end]) != NULL) &&
+                      text.data[end] != '\0';
+         end++) {
+    }
+    while (end > begin && text.data[end - 1] == '.') {
+        end--;
+    }
+    if (end > begin && text.data[end - 1] == '=' && mayday_pii_at(text, end) == '"') {
+        return MAYDAY_PII_NOTHING; /* a challenge's parameters */
+    }
+    return end - begin >= (i == 2 ? 16 : 8) &&
+                   !is_prose(mayday_slice(text.data + begin, end - begin))
+               ? (mayday_pii_span_t){begin, end}
+               : MAYDAY_PII_NOTHING;
+}
+
+/* ---- private keys in PEM (RFC 7468) ---- */
+
+/* What stands between the lines BEGIN and END; up to the text's end where it was cut. */
+mayday_pii_span_t
+mayday_pii_pem(mayday_slice_t text, size_t at)
+{
+    const mayday_slice_t closing = MAYDAY_SLICE("-----END");
+    const size_t label_max = 48;
+    size_t label = at + sizeof("-----BEGIN ") - 1, body, end, key;
+
+    if (!mayday_pii_has_literal(text, at, "-----BEGIN ")) {
+        return MAYDAY_PII_NOTHING;
+    }
+    for (body = label; body < text.len && body - label < label_max && text.data[body] != '-';) {
+        body++;
+    }
+    key = mayday_slice_find(mayday_slice(text.data + label, body - label),
+                            MAYDAY_SLICE("PRIVATE KEY"), 0);
+    if (key == SIZE_MAX || !mayday_pii_has_literal(text, body, "-----")) {
+        return MAYDAY_PII_NOTHING;
+    }
+    body += 5;
+    end = mayday_slice_find(text, closing, body);
+    end = end == SIZE_MAX ? text.len : end;
+    while (body < end && strchr(" \t\r\n", text.data[body]) != NULL && text.data[body] != '\0') {
+        body++;
+    }
+    while (end > body && strchr(" \t\r\n", text.data[end - 1]) != NULL &&
+           text.data[end - 1] != '\0') {
+        end--;
+    }
+    return end > body ? (mayday_pii_span_t){body, end} : MAYDAY_PII_NOTHING;
+}
+
+/* ---- user and password of a URL; at the ":" of "://" ---- */
+
+mayday_pii_span_t
+mayday_pii_userinfo(mayday_slice_t text, size_t at)
+{
+    size_t begin = at + 3, end = 0, i;
+
+    if (!mayday_pii_has_literal(text, at, "://")) {
+        return MAYDAY_PII_NOTHING;
+    }
+    for (i = begin; i < text.len && strchr(" \t\r\n\"'<>/?#,;|\\", text.data[i]) == NULL; i++) {
+        if (text.data[i] == '@') {
+            end = i;
+        }
+    }
+    return end > begin && mayday_pii_is(text, end + 1, MAYDAY_PII_WORD)
+               ? (mayday_pii_span_t){begin, end}
+               : MAYDAY_PII_NOTHING;
+}
+
+/* ---- the user's name in a path ---- */
+
+/* "GET /home/garden": a method stands before a path of the web. */
+static bool
+follows_method(mayday_slice_t text, size_t at)
+{
+    size_t begin = at;
+
+    if (at == 0 || text.data[at - 1] != ' ') {
+        return false;
+    }
+    begin--;
+    while (begin > 0 && at - begin < 9 && text.data[begin - 1] >= 'A' &&
+           text.data[begin - 1] <= 'Z') {
+        begin--;
+    }
+    return at - 1 - begin >= 3;
+}
+
+/* Folders in the place of a user's that are nobody's own. */
+static bool
+is_shared(mayday_slice_t name)
+{
+    static const char *const names[] = {"shared", "public", "default", "all users", "*", "..", "."};
+
+    for (size_t i = 0; i < MAYDAY_COUNT(names); i++) {
+        if (mayday_slice_ieq(name, mayday_slice_str(names[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The name of one folder; backslashes may be doubled, as they are in JSON. */
+static mayday_pii_span_t
+folder_at(mayday_slice_t text, size_t at, bool windows)
+{
+    size_t end;
+
+    for (end = at; end < text.len; end++) {
+        char c = text.data[end];
+
+        if (c == '/' || c == '\\' || c == '"' || c == '\'' || c == ':' || c == '\n' || c == '\r' ||
+            c == '\0' || c == '<' || c == '>' || c == ',' || c == ';' || c == ')' ||
+            (c == ' ' && !windows)) {
+            break;
+        }
+    }
+    if (windows && mayday_pii_at(text, end) != '\\' && mayday_pii_at(text, end) != '/') {
+        size_t space = mayday_slice_find(mayday_slice(text.data, end), MAYDAY_SLICE(" "), at);
+
+        end = space != SIZE_MAX ? space : end; /* "C:\Users\jane is not there" */
+    }
+    while (end > at && text.data[end - 1] == '.') {
+        end--;
+    }
+    return end > at && !is_shared(mayday_slice(text.data + at, end - at))
+               ? (mayday_pii_span_t){at, end}
+               : MAYDAY_PII_NOTHING;
+}
+
+/* At the "/" or "\" before home, Users or Documents and Settings. */
+mayday_pii_span_t
+mayday_pii_user_path(mayday_slice_t text, size_t at)
+{
+    static const char *const windows[] = {"users", "documents and settings"};
+    size_t next = at + 1;
+
+    if (text.data[at] == '/' && (mayday_pii_has_literal(text, at, "/home/") ||
+                                 mayday_pii_has_literal(text, at, "/Users/"))) {
+        bool drive = at >= 2 && text.data[at - 1] == ':' &&
+                     mayday_pii_is(text, at - 2, MAYDAY_PII_ALPHA);
+        bool root = at == 0 || drive || mayday_pii_has_literal(text, at - 3, "://") ||
+                    (!mayday_pii_is(text, at - 1, MAYDAY_PII_WORD) &&
+                     strchr("/.-*~%}", text.data[at - 1]) == NULL);
+
+        return root && !follows_method(text, at)
+                   ? folder_at(text, at + (text.data[at + 1] == 'h' ? 6 : 7), drive)
+                   : MAYDAY_PII_NOTHING;
+    }
+    if (text.data[at] != '\\') {
+        return MAYDAY_PII_NOTHING;
+    }
+    next += mayday_pii_at(text, next) == '\\';
+    for (size_t i = 0; i < MAYDAY_COUNT(windows); i++) {
+        size_t end = next + strlen(windows[i]);
+
+        if (mayday_pii_ihas(text, next, windows[i]) && mayday_pii_at(text, end) == '\\') {
+            return folder_at(text, end + 1 + (mayday_pii_at(text, end + 1) == '\\'), true);
+        }
+    }
+    return MAYDAY_PII_NOTHING;
+}
