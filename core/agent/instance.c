@@ -73,6 +73,27 @@ read_file(const char *path, size_t size_max, size_t *len, struct stat *st)
     return text;
 }
 
+mayday_rc_t
+mayday_instance_hash_key(const char *state_dir, uint8_t key[MAYDAY_HASH_KEY_BYTES])
+{
+    char path[512], *bytes;
+    struct stat st;
+    size_t len;
+
+    if (!run_path(path, sizeof(path), state_dir, MAYDAY_FILE_HASH_KEY)) {
+        return MAYDAY_INVALID;
+    }
+    bytes = read_file(path, MAYDAY_HASH_KEY_BYTES, &len, &st);
+    if (bytes == NULL) {
+        return MAYDAY_ERROR;
+    }
+    if (len == MAYDAY_HASH_KEY_BYTES) {
+        memcpy(key, bytes, MAYDAY_HASH_KEY_BYTES);
+    }
+    free(bytes);
+    return len == MAYDAY_HASH_KEY_BYTES ? MAYDAY_OK : MAYDAY_INVALID;
+}
+
 /* The value of the line "name value", "" if there is none. Cuts it to size. */
 static void
 line_value(const char *text, const char *name, char *value, size_t size)

@@ -32,6 +32,14 @@ mayday_settings_t *mayday_instance_settings(const char *run_dir,
                                             const uint8_t hash[MAYDAY_HASH_BYTES],
                                             mayday_buf_t *error);
 
+/*
+ * The key of `hash:` in the state directory (core/capture/supervise.h).
+ * MAYDAY_INVALID, MAYDAY_ERROR: there is none that can be read.
+ */
+#define MAYDAY_HASH_KEY_BYTES 16
+MAYDAY_MUST_CHECK mayday_rc_t mayday_instance_hash_key(const char *state_dir,
+                                                       uint8_t key[MAYDAY_HASH_KEY_BYTES]);
+
 /* Removes settings files but the newest 64 and `keep`. */
 void mayday_instance_settings_trim(const char *run_dir, const uint8_t keep[MAYDAY_HASH_BYTES]);
 

@@ -117,7 +117,9 @@ static void
 load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
 {
     char error[512];
+    uint8_t hash_key[MAYDAY_HASH_KEY_BYTES];
     mayday_rules_t *rules;
+    bool has_key;
 
     p->rules_observe = settings->rules_observe;
     if (settings->rules_file[0] == '\0') {
@@ -127,7 +129,9 @@ load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
         publish_rules(p, "", 0);
         return;
     }
-    rules = mayday_rules_new(settings->rules_file, p->lua_dir, error, sizeof(error));
+    has_key = mayday_instance_hash_key(settings->directory, hash_key) == MAYDAY_OK;
+    rules = mayday_rules_new(settings->rules_file, p->lua_dir, has_key ? hash_key : NULL, error,
+                             sizeof(error));
     if (rules != NULL) {
         mayday_rules_free(p->rules);
         p->rules = rules;

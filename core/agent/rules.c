@@ -82,24 +82,49 @@ log_text(lua_State *L)
     return 0;
 }
 
+/*
+ * mayday.hmac(text): the same keyed hash as that of mayday_user's hash:, so that
+ * what both hide can still be compared.
+ */
+static int
+hmac(lua_State *L)
+{
+    const mayday_rules_t *rules = mayday_rules_of(L);
+    uint8_t hash[MAYDAY_HASH_BYTES];
+    char hex[MAYDAY_HASH_HEX_SIZE];
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+
+    if (!rules->has_hash_key) {
+        mayday_rules_raise(L, "mayday.hmac has no key: none was found in mayday_directory");
+    }
+    mayday_siphash(hash, rules->hash_key, text, len);
+    mayday_hex(hex, hash, sizeof(hash));
+    lua_pushlstring(L, hex, sizeof(hex) - 1);
+    return 1;
+}
+
 /* What a rules file finds in `require "mayday"`: a new function is one line here. */
 static const luaL_Reg functions[] = {
     {"add_event_processor", add_event_processor},
     {"array", mayday_rules_array},
     {"before_send", before_send},
+    {"hmac", hmac},
     {"log", log_text},
 };
 
 static void
 open_mayday(lua_State *L)
 {
-    lua_createtable(L, 0, (int) MAYDAY_COUNT(functions) + 1);
+    lua_createtable(L, 0, (int) MAYDAY_COUNT(functions) + 2);
     for (size_t i = 0; i < MAYDAY_COUNT(functions); i++) {
         lua_pushcfunction(L, functions[i].func);
         lua_setfield(L, -2, functions[i].name);
     }
     lua_pushliteral(L, MAYDAY_VERSION);
     lua_setfield(L, -2, "version");
+    mayday_rules_re_open(L);
+    lua_setfield(L, -2, "re");
 }
 
 /*
@@ -163,6 +188,7 @@ open_rules(mayday_rules_t *rules, const char *lua_dir, mayday_source_t *sources,
     rules->sandbox.sources_only = sources != NULL;
     if (mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
                             sizeof(why))) {
+        mayday_rules_re_run_over(rules);
         rules->loaded = true;
         return true;
     }
@@ -178,8 +204,16 @@ open_rules(mayday_rules_t *rules, const char *lua_dir, mayday_source_t *sources,
     return false;
 }
 
+static void
+close_rules(mayday_rules_t *rules)
+{
+    mayday_sandbox_fini(&rules->sandbox);
+    mayday_rules_re_close(rules);
+}
+
 mayday_rules_t *
-mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t error_size)
+mayday_rules_new(const char *file, const char *lua_dir, const uint8_t *hash_key, char *error,
+                 size_t error_size)
 {
     mayday_rules_t *rules = calloc(1, sizeof(*rules));
 
@@ -193,6 +227,10 @@ mayday_rules_new(const char *file, const char *lua_dir, char *error, size_t erro
         return NULL;
     }
     strcpy(rules->file, file);
+    rules->has_hash_key = hash_key != NULL;
+    if (hash_key != NULL) {
+        memcpy(rules->hash_key, hash_key, sizeof(rules->hash_key));
+    }
     if (!open_rules(rules, lua_dir, NULL, error, error_size)) {
         mayday_rules_free(rules);
         return NULL;
@@ -204,7 +242,7 @@ void
 mayday_rules_free(mayday_rules_t *rules)
 {
     if (rules != NULL) {
-        mayday_sandbox_fini(&rules->sandbox);
+        close_rules(rules);
         free(rules);
     }
 }
@@ -227,14 +265,17 @@ restart(mayday_rules_t *rules)
     fresh = calloc(1, sizeof(*fresh));
     if (fresh != NULL) {
         strcpy(fresh->file, rules->file);
+        memcpy(fresh->hash_key, rules->hash_key, sizeof(fresh->hash_key));
+        fresh->has_hash_key = rules->has_hash_key;
         done =
             open_rules(fresh, rules->sandbox.lua_dir, rules->sandbox.sources, error, sizeof(error));
     }
     if (done) {
         rules->sandbox.sources = NULL;
-        mayday_sandbox_fini(&rules->sandbox);
+        close_rules(rules);
         *rules = *fresh;
         mayday_sandbox_move(&rules->sandbox, &fresh->sandbox);
+        fresh->expressions = NULL;
         mayday_log(MAYDAY_LOG_ERROR, "MD0602",
                    "rules kept too much memory and were loaded anew, what they had kept is gone: "
                    "%s",
@@ -388,6 +429,7 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
         snprintf(result->hook, sizeof(result->hook), "%s", rules->running->kind);
         snprintf(result->where, sizeof(result->where), "%s", rules->running->where);
     }
+    mayday_rules_re_run_over(rules);
     rules->event = NULL;
     rules->event_table = NULL;
     rules->hint_table = NULL;

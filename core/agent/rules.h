@@ -30,10 +30,12 @@ typedef struct {
 
 /*
  * Loads a rules file. NULL: error says file, line and what is wrong; nothing
- * else happened, so the rules in force stay. lua_dir: where the standard rules (mayday.*) are.
+ * else happened, so the rules in force stay. lua_dir: where the standard rules
+ * (mayday.*) are. hash_key: 16 bytes, of mayday.hmac; NULL: there is none, and
+ * that function is an error.
  */
-mayday_rules_t *mayday_rules_new(const char *file, const char *lua_dir, char *error,
-                                 size_t error_size);
+mayday_rules_t *mayday_rules_new(const char *file, const char *lua_dir, const uint8_t *hash_key,
+                                 char *error, size_t error_size);
 void mayday_rules_free(mayday_rules_t *rules);
 
 /*

@@ -74,7 +74,10 @@ struct mayday_rules {
     mayday_hook_t before_send; /* kind NULL: none */
     bool loaded;
     char file[PATH_MAX];
-    uint64_t restart_not_before_us; /* monotonic */
+    uint8_t hash_key[16];
+    bool has_hash_key;
+    struct mayday_re_cache *expressions; /* of mayday.re; NULL: not used yet */
+    uint64_t restart_not_before_us;      /* monotonic */
 
     /* Of the run under way. */
     mayday_event_t *event;
@@ -132,6 +135,9 @@ bool mayday_sandbox_call(mayday_sandbox_t *box, lua_CFunction function, void *co
  * error where the call is over its time or too deep in the thread's stack.
  */
 void mayday_sandbox_guard(lua_State *L);
+
+/* Whether the call is over its time, for C functions that must clean up first. */
+bool mayday_sandbox_is_late(lua_State *L);
 
 /* ---- rules_library.c: called once per state, may raise Lua errors ---- */
 
@@ -208,6 +214,14 @@ mayday_rules_pair_value(const cJSON *pair)
 {
     return pair->child->next->valuestring;
 }
+
+/* ---- rules_re.c: mayday.re ---- */
+
+void mayday_rules_re_open(lua_State *L);
+
+/* After each call into Lua, and at the end of the state. */
+void mayday_rules_re_run_over(mayday_rules_t *rules);
+void mayday_rules_re_close(mayday_rules_t *rules);
 
 /* ---- rules_collect.c ---- */
 

@@ -157,6 +157,12 @@ mayday_sandbox_guard(lua_State *L)
     }
 }
 
+bool
+mayday_sandbox_is_late(lua_State *L)
+{
+    return look_at_clock(mayday_sandbox_of(L));
+}
+
 /* The message of the error on top, which may be any value. */
 static void
 error_message(lua_State *L, int rc, const mayday_sandbox_t *box, char *error, size_t error_size)

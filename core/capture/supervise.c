@@ -27,7 +27,6 @@
 #endif
 
 #define STATE_ROOT "/var/lib/mayday/"
-#define FILE_HASH_KEY "hash.key"
 #define FILE_INSTANCE_LOCK "instance.lock"
 #define TMPFS_TYPE 0x01021994
 #define RAMFS_TYPE 0x858458f6
@@ -195,7 +194,7 @@ open_directories(prepare_t *p)
     mayday_buf_t error;
     struct group *gr = NULL;
     mayday_slice_t wanted = p->instance->socket_group;
-    mayday_directory_t state = {s->state_dir, FILE_HASH_KEY, 0700, s->uid, s->gid, false};
+    mayday_directory_t state = {s->state_dir, MAYDAY_FILE_HASH_KEY, 0700, s->uid, s->gid, false};
     mayday_directory_t run = {s->run_dir, MAYDAY_FILE_CURRENT, 0711, s->uid, s->gid, true};
 
     if (wanted.len > 0 && wanted.len < sizeof(group)) {
@@ -311,7 +310,7 @@ load_hash_key(prepare_t *p)
     mayday_rc_t rc;
 
     mayday_buf_init(&text, storage, sizeof(storage));
-    rc = mayday_directory_read(p->state_fd, FILE_HASH_KEY, &text);
+    rc = mayday_directory_read(p->state_fd, MAYDAY_FILE_HASH_KEY, &text);
     if (rc == MAYDAY_OK && text.len == sizeof(s->hash_key)) {
         memcpy(s->hash_key, text.data, sizeof(s->hash_key));
         return MAYDAY_OK;
@@ -319,13 +318,13 @@ load_hash_key(prepare_t *p)
     if (rc == MAYDAY_OK || rc == MAYDAY_NOT_FOUND) {
         rc = mayday_random(s->hash_key, sizeof(s->hash_key));
         if (rc == MAYDAY_OK) {
-            rc = mayday_directory_write(p->state_fd, FILE_HASH_KEY, 0600, s->uid, s->gid,
+            rc = mayday_directory_write(p->state_fd, MAYDAY_FILE_HASH_KEY, 0600, s->uid, s->gid,
                                         mayday_slice(s->hash_key, sizeof(s->hash_key)));
         }
     }
     if (rc != MAYDAY_OK) {
         mayday_say(p->say, p->ctx, 3,
-                   "MD0085 capture stays off: cannot make %s/" FILE_HASH_KEY ": %s", s->state_dir,
+                   "MD0085 capture stays off: cannot make %s/" MAYDAY_FILE_HASH_KEY ": %s", s->state_dir,
                    strerror(errno));
     }
     return rc;

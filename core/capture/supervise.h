@@ -55,6 +55,7 @@
 #define MAYDAY_FILE_STORE "store.sqlite"
 #define MAYDAY_FILE_CURRENT "current"
 #define MAYDAY_FILE_AGENT_LOCK "agent.lock"
+#define MAYDAY_FILE_HASH_KEY "hash.key"
 #define MAYDAY_FILE_AGENT_STATUS "agent.status"
 #define MAYDAY_FILE_SIZE_MAX 2048 /* of current and agent.status */
 

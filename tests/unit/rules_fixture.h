@@ -34,6 +34,8 @@ static const char sample[] =
     "\"tags\":{\"kind\":\"upstream_refused\",\"zone\":\"a\"},"
     "\"breadcrumbs\":{\"values\":[]}}";
 
+static const uint8_t hash_key[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
 typedef struct {
     char dir[64];
     char file[128];
@@ -89,7 +91,7 @@ load(fixture_t *f, const char *text)
 {
     mayday_rules_free(f->rules);
     write_bytes(f, "rules.lua", text, strlen(text));
-    f->rules = mayday_rules_new(f->file, "lua", f->error, sizeof(f->error));
+    f->rules = mayday_rules_new(f->file, "lua", hash_key, f->error, sizeof(f->error));
 }
 
 /* An event whose parts are all there already, so that what is replaced can be seen. */

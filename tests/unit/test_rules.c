@@ -11,7 +11,7 @@ test_rules_new__missing_file(void **state)
 {
     fixture_t *f = *state;
 
-    f->rules = mayday_rules_new("/nowhere/rules.lua", "lua", f->error, sizeof(f->error));
+    f->rules = mayday_rules_new("/nowhere/rules.lua", "lua", NULL, f->error, sizeof(f->error));
     assert_null(f->rules);
     assert_text_in(f->error, "/nowhere/rules.lua");
 }
@@ -21,7 +21,7 @@ test_rules_new__directory(void **state)
 {
     fixture_t *f = *state;
 
-    f->rules = mayday_rules_new(f->dir, "lua", f->error, sizeof(f->error));
+    f->rules = mayday_rules_new(f->dir, "lua", NULL, f->error, sizeof(f->error));
     assert_null(f->rules);
     assert_text_in(f->error, "not a regular file");
 }
@@ -87,7 +87,7 @@ test_rules_new__bytecode_is_refused(void **state)
     static const char bytecode[] = "\x1bLJ\x02\x02\x00";
 
     write_bytes(f, "rules.lua", bytecode, sizeof(bytecode) - 1);
-    f->rules = mayday_rules_new(f->file, "lua", f->error, sizeof(f->error));
+    f->rules = mayday_rules_new(f->file, "lua", NULL, f->error, sizeof(f->error));
     assert_null(f->rules);
     assert_text_in(f->error, "attempt to load chunk with wrong mode");
 }
@@ -511,7 +511,7 @@ static void
 load_example(fixture_t *f, const char *path)
 {
     mayday_rules_free(f->rules);
-    f->rules = mayday_rules_new(path, "lua", f->error, sizeof(f->error));
+    f->rules = mayday_rules_new(path, "lua", NULL, f->error, sizeof(f->error));
     if (f->rules == NULL) {
         fail_msg("%s", f->error);
     }
