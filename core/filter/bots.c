@@ -201,6 +201,22 @@ name_around(mayday_slice_t agent, size_t begin, size_t end)
     return mayday_slice(agent.data + begin, end - begin);
 }
 
+/* What the agent begins with, or what it claims to be compatible as. */
+static mayday_slice_t
+name_first(mayday_slice_t agent)
+{
+    const mayday_slice_t compatible = MAYDAY_SLICE("(compatible; ");
+    mayday_slice_t first = name_around(agent, 0, 0);
+    size_t at;
+
+    if (mayday_slice_eq(first, MAYDAY_SLICE("Mozilla"))) {
+        at = mayday_slice_find(agent, compatible, 0);
+        return at == SIZE_MAX ? first
+                              : name_around(agent, at + compatible.len, at + compatible.len);
+    }
+    return first;
+}
+
 static mayday_slice_t
 name_of(const pattern_t *pattern, mayday_slice_t agent, size_t begin, size_t end)
 {
@@ -213,7 +229,7 @@ name_of(const pattern_t *pattern, mayday_slice_t agent, size_t begin, size_t end
         end += end < agent.len && agent.data[end] == ' ' ? 1 : 0;
         return name_around(agent, end, end);
     case NAME_FIRST:
-        return name_around(agent, 0, 0);
+        return name_first(agent);
     default:
         (void) mayday_word_plain(pattern->pattern, &name);
         while (name.len > 0 && !mayday_is_alnum(name.data[name.len - 1])) {

@@ -21,6 +21,10 @@
 enum { COLUMNS = 64, STATES_MAX = UINT16_MAX };
 #define NO_WORD UINT16_MAX
 
+/* What words may have beside letters and digits: no more than there are columns. */
+static const char signs[] = " !#$%&'()*+,-./:;=?@[]_{|}~";
+_Static_assert(1 + 26 + 10 + sizeof(signs) - 1 <= COLUMNS, "a column for each byte of words");
+
 enum { MARK_BEGIN = 1, MARK_END = 2, MARK_NO_LETTER_BEFORE = 4, MARK_NO_LETTER_BEHIND = 8 };
 
 typedef struct {
@@ -61,35 +65,35 @@ mayday_word_plain(mayday_slice_t word, mayday_slice_t *plain)
     (void) marks_of(&word);
     *plain = word;
     for (size_t i = 0; i < word.len; i++) {
-        if (word.data[i] < ' ' || word.data[i] > '~') {
+        if (!mayday_is_alnum(word.data[i]) &&
+            (word.data[i] == '\0' || strchr(signs, word.data[i]) == NULL)) {
             return false;
         }
     }
     return word.len >= MAYDAY_WORD_MIN && word.len <= MAYDAY_WORD_MAX;
 }
 
-/* Gives a column to each byte that occurs; false: there are too many. */
-static bool
+/* Gives a column to each byte that occurs. */
+static void
 make_classes(mayday_words_t *w, const mayday_slice_t *words, size_t count)
 {
-    unsigned used = 1;
+    uint8_t used = 1;
 
     for (size_t i = 0; i < count; i++) {
-        for (size_t at = 0; at < words[i].len; at++) {
-            uint8_t c = (uint8_t) mayday_lower(words[i].data[at]);
+        mayday_slice_t text = words[i];
+
+        (void) marks_of(&text);
+        for (size_t at = 0; at < text.len; at++) {
+            uint8_t c = (uint8_t) mayday_lower(text.data[at]);
 
             if (w->class[c] == 0) {
-                if (used == COLUMNS) {
-                    return false;
-                }
-                w->class[c] = (uint8_t) used++;
+                w->class[c] = used++;
             }
         }
     }
     for (unsigned c = 'A'; c <= 'Z'; c++) {
         w->class[c] = w->class[c | 0x20];
     }
-    return true;
 }
 
 /* The trie: afterwards 0 in next means that there is no such child. */
@@ -168,10 +172,11 @@ mayday_words_new(const mayday_slice_t *words, size_t count)
     for (size_t i = 0; i < count; i++) {
         states += words[i].len;
     }
-    if (count > MAYDAY_WORDS_MAX || states > STATES_MAX || !make_classes(w, words, count)) {
+    if (count > MAYDAY_WORDS_MAX || states > STATES_MAX) {
         mayday_words_free(w);
         return NULL;
     }
+    make_classes(w, words, count);
     w->words = calloc(count + 1, sizeof(*w->words));
     w->next = calloc(states, (COLUMNS + 3) * sizeof(*w->next));
     if (w->words == NULL || w->next == NULL) {

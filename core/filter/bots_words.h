@@ -23,13 +23,13 @@
 
 typedef struct mayday_words mayday_words_t;
 
-/* A word without its marks; false: too short, too long, or not printable ASCII. */
+/*
+ * A word without its marks. False: too short, too long, or with other bytes than
+ * letters, digits, spaces and !#$%&'()*+,-./:;=?@[]_{|}~
+ */
 bool mayday_word_plain(mayday_slice_t word, mayday_slice_t *plain);
 
-/*
- * Compiles count words, which must be as mayday_word_plain wants them. NULL: no
- * memory, too many, or more different bytes in them than the table has room for.
- */
+/* Compiles count words, which mayday_word_plain has accepted. NULL: no memory, or too many. */
 mayday_words_t *mayday_words_new(const mayday_slice_t *words, size_t count);
 void mayday_words_free(mayday_words_t *words);
 
