@@ -22,6 +22,8 @@ typedef struct {
     const mayday_settings_t *settings;
     uint64_t destination;
     bool left_out;
+    int64_t row, dsns[MAYDAY_SETTINGS_DSN_MAX]; /* its queue rows, once it is stored */
+    size_t dsn_count;
 } pending_t;
 
 typedef struct {
@@ -55,6 +57,7 @@ struct mayday_batch {
     pending_t events[RECORDS_MAX];
     size_t event_count;
     size_t failed_event; /* that the last try to store ended at, or NO_EVENT */
+    uint64_t purges;     /* mayday_store_purges before it                    */
     seen_t seen[RECORDS_MAX];
     size_t seen_count;
     position_t lanes[LANES_MAX];
@@ -256,6 +259,7 @@ mayday_batch_event(mayday_batch_t *batch, const mayday_store_event_t *event,
     pending->settings = settings;
     pending->destination = destination;
     pending->left_out = false;
+    pending->dsn_count = 0;
     return MAYDAY_OK;
 }
 
@@ -285,8 +289,10 @@ store_event(mayday_batch_t *batch, size_t index, mayday_store_t *store)
     pending_t *pending = &batch->events[index];
     const char *const *dsns;
     size_t count = destination_dsns(pending->settings, pending->destination, &dsns);
+    mayday_store_queued_t queued;
     mayday_rc_t rc;
 
+    pending->dsn_count = 0;
     if (pending->left_out) {
         rc = mayday_store_count(store, "dropped", "not_stored", 1);
         if (rc == MAYDAY_OK) {
@@ -296,7 +302,12 @@ store_event(mayday_batch_t *batch, size_t index, mayday_store_t *store)
         return rc;
     }
     rc = mayday_store_event_add(store, &pending->event, dsns, count);
-    if (rc != MAYDAY_OK) {
+    if (rc == MAYDAY_OK) {
+        queued = mayday_store_queued(store);
+        pending->row = queued.row;
+        pending->dsn_count = queued.dsn_count;
+        memcpy(pending->dsns, queued.dsns, queued.dsn_count * sizeof(*queued.dsns));
+    } else {
         batch->failed_event = index;
     }
     if (rc == MAYDAY_INVALID) {
@@ -359,6 +370,7 @@ mayday_batch_store(mayday_batch_t *batch, mayday_store_t *store, bool leave_out)
         batch->events[batch->failed_event].left_out = true;
     }
     batch->failed_event = NO_EVENT;
+    batch->purges = mayday_store_purges();
     rc = mayday_store_begin(store);
     if (rc != MAYDAY_OK) {
         return rc;
@@ -377,4 +389,22 @@ mayday_batch_store(mayday_batch_t *batch, mayday_store_t *store, bool leave_out)
         }
     }
     return rc;
+}
+
+void
+mayday_batch_hand(const mayday_batch_t *batch, mayday_delivery_t *delivery)
+{
+    for (size_t i = 0; i < batch->event_count; i++) {
+        const pending_t *pending = &batch->events[i];
+        mayday_fresh_t fresh = {.row = pending->row,
+                                .event_id = pending->event.event_id,
+                                .json = pending->event.json,
+                                .trace = pending->event.trace,
+                                .purges = batch->purges};
+
+        for (size_t j = 0; j < pending->dsn_count; j++) {
+            fresh.dsn = pending->dsns[j];
+            mayday_delivery_hand(delivery, &fresh);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 #ifndef MAYDAY_BATCH_H
 #define MAYDAY_BATCH_H
 
+#include "core/agent/delivery.h"
 #include "core/agent/issue_rate.h"
 #include "core/agent/store.h"
 #include "core/event/settings_read.h"
@@ -50,5 +51,8 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_batch_event(mayday_batch_t *batch,
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_batch_store(mayday_batch_t *batch, mayday_store_t *store,
                                                  bool leave_out);
+
+/* After it was stored: its events that wait for a DSN go straight to delivery. */
+void mayday_batch_hand(const mayday_batch_t *batch, mayday_delivery_t *delivery);
 
 #endif

@@ -46,6 +46,7 @@ refresh(mayday_delivery_t *delivery, uint64_t now_us)
 
     if (purges != delivery->purges) {
         delivery->purges = purges;
+        delivery->refresh_at_us = 0;
         mayday_delivery_targets_forget(delivery);
     }
     if (atomic_exchange(&delivery->woken, false) || now_us >= delivery->refresh_at_us) {
@@ -77,12 +78,14 @@ transfers_run(mayday_delivery_t *delivery)
 static void
 settle(mayday_delivery_t *delivery, uint64_t now_us)
 {
+    bool wait = delivery->unsettled_count >= DELIVERY_SETTLE_LATEST;
+
     if (delivery->store_retry_at_us > now_us) {
         return;
     }
     if (delivery->settle_at_us <= now_us || delivery->in_flight == 0 ||
         delivery->unsettled_count >= DELIVERY_SETTLE_MAX) {
-        mayday_delivery_ledger_settle(delivery, now_us);
+        mayday_delivery_ledger_settle(delivery, wait, now_us);
     }
 }
 
@@ -160,6 +163,7 @@ run_loop(mayday_delivery_t *delivery)
             refresh(delivery, now_us);
             mayday_delivery_targets_report(delivery);
         }
+        mayday_delivery_fresh_take(delivery, now_us);
         refresh(delivery, now_us);
         transfers_run(delivery);
         now_us = mayday_clock_monotonic_us();
@@ -182,7 +186,7 @@ run_end(mayday_delivery_t *delivery)
     delivery_transfer_t *transfer, *next;
 
     delivery->store_retry_at_us = 0;
-    mayday_delivery_ledger_settle(delivery, mayday_clock_monotonic_us());
+    mayday_delivery_ledger_settle(delivery, true, mayday_clock_monotonic_us());
     for (transfer = delivery->transfers; transfer != NULL; transfer = next) {
         next = transfer->next;
         if (transfer->running) {
@@ -212,6 +216,7 @@ run(apr_thread_t *thread, void *ctx)
 static void
 destroy(mayday_delivery_t *delivery)
 {
+    mayday_delivery_fresh_free(delivery);
     mayday_delivery_targets_free(delivery);
     mayday_delivery_config_free(delivery->config);
     mayday_delivery_config_free(delivery->config_latest);
@@ -235,9 +240,12 @@ prepare(mayday_delivery_t *delivery, const mayday_settings_t *settings)
     if (mayday_delivery_press_init(&delivery->press) != MAYDAY_OK ||
         apr_pool_create(&delivery->pool, NULL) != APR_SUCCESS ||
         apr_thread_mutex_create(&delivery->lock, APR_THREAD_MUTEX_DEFAULT, delivery->pool) !=
+            APR_SUCCESS ||
+        apr_thread_mutex_create(&delivery->fresh_lock, APR_THREAD_MUTEX_DEFAULT, delivery->pool) !=
             APR_SUCCESS) {
         return false;
     }
+    delivery->fresh_end = &delivery->fresh;
     delivery->config_latest = mayday_delivery_config_new(settings);
     delivery->multi = curl_multi_init();
     if (delivery->config_latest == NULL || delivery->multi == NULL) {
@@ -303,6 +311,14 @@ mayday_delivery_wake(mayday_delivery_t *delivery)
 {
     if (!atomic_exchange(&delivery->woken, true)) {
         curl_multi_wakeup(delivery->multi);
+    }
+}
+
+void
+mayday_delivery_give_up(mayday_delivery_t *delivery, int64_t row)
+{
+    if (atomic_exchange(&delivery->given_up, row) < row) {
+        mayday_delivery_wake(delivery);
     }
 }
 

@@ -44,7 +44,23 @@ mayday_delivery_t *mayday_delivery_new(const char *store_path, const mayday_sett
 /* New settings (proxy, CA, rate); they are copied. Any thread. */
 void mayday_delivery_configure(mayday_delivery_t *delivery, const mayday_settings_t *settings);
 
-/* There is something new in the queue. Any thread, cheap. */
+/*
+ * A queue row that was just committed, for sending it without reading it back.
+ * One thread hands over, in order of rows; it still owns what is given here.
+ * Where it may not go at once, or memory is short, it is only in the queue.
+ */
+typedef struct {
+    int64_t row, dsn;        /* of mayday_store_queued                             */
+    mayday_slice_t event_id; /* 32 hex digits                                      */
+    mayday_slice_t json, trace;
+    uint64_t purges; /* mayday_store_purges before the row's transaction began */
+} mayday_fresh_t;
+void mayday_delivery_hand(mayday_delivery_t *delivery, const mayday_fresh_t *fresh);
+
+/* Rows up to this one were given up (mayday_store_given_up). Any thread. */
+void mayday_delivery_give_up(mayday_delivery_t *delivery, int64_t row);
+
+/* There is something new in the queue that was not handed over. Any thread, cheap. */
 void mayday_delivery_wake(mayday_delivery_t *delivery);
 
 /*

@@ -3,7 +3,9 @@
  * transaction, so that a row leaves the queue in the same moment as it is
  * counted. After a crash, rows whose result was not yet written are sent again
  * with the same event id: at most DELIVERY_IN_FLIGHT_MAX of each DSN and
- * DELIVERY_SETTLE_MAX, unless the store is slow.
+ * DELIVERY_SETTLE_MAX, unless the store is busy. While the pipeline writes,
+ * delivery goes on sending, up to DELIVERY_SETTLE_LATEST results; else the two
+ * threads would only take turns.
  *
  * Runs in the delivery thread; blocks on the store. Allocates nothing.
  */
@@ -13,6 +15,7 @@
 #include "core/agent/log.h"
 
 #define STORE_RETRY_US 1000000
+#define BUSY_RETRY_US 1000 /* a batch of the pipeline takes some milliseconds */
 
 static const struct {
     const char *name; /* of the count */
@@ -135,14 +138,18 @@ forget_all(mayday_delivery_t *delivery)
 }
 
 void
-mayday_delivery_ledger_settle(mayday_delivery_t *delivery, uint64_t now_us)
+mayday_delivery_ledger_settle(mayday_delivery_t *delivery, bool wait, uint64_t now_us)
 {
     mayday_rc_t rc;
 
     if (delivery->settle_at_us == 0) {
         return;
     }
-    rc = mayday_store_begin(delivery->store);
+    rc = wait ? mayday_store_begin(delivery->store) : mayday_store_try_begin(delivery->store);
+    if (rc == MAYDAY_BUSY) {
+        delivery->settle_at_us = now_us + BUSY_RETRY_US;
+        return;
+    }
     if (rc == MAYDAY_OK) {
         rc = settle_all(delivery);
         if (rc == MAYDAY_OK) {

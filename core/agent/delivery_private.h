@@ -4,6 +4,7 @@
  *   delivery.c           the thread, its loop, what other threads may call
  *   delivery_config.c    a copy of what delivery needs of the settings
  *   delivery_target.c    one DSN: what is due, limits, back-off, results
+ *   delivery_rows.c      its events in memory: from the store, or fresh from the pipeline
  *   delivery_ledger.c    results, written to the store in batches
  *   delivery_transfer.c  one request: curl's handle, body, answer
  *   delivery_error.c     what went wrong, for people
@@ -25,13 +26,16 @@
 #include "core/agent/ratelimit.h"
 #include "core/base/dsn.h"
 
-#define DELIVERY_IN_FLIGHT_MAX 16                  /* of one DSN */
-#define DELIVERY_IN_FLIGHT_ALL 128                 /* of all; beyond it every DSN still has one */
-#define DELIVERY_LOADED_MAX 64                     /* events of one DSN in memory, not yet begun */
-#define DELIVERY_HELD_BYTES_MAX ((size_t) 8 << 20) /* of one DSN in memory */
+#define DELIVERY_IN_FLIGHT_MAX 16                   /* of one DSN */
+#define DELIVERY_IN_FLIGHT_ALL 128                  /* of all; beyond it every DSN still has one */
+#define DELIVERY_LOADED_MAX 64                      /* events read from the store at once */
+#define DELIVERY_HELD_BYTES_MAX ((size_t) 8 << 20)  /* of one DSN in memory */
+#define DELIVERY_FRESH_BYTES_MAX ((size_t) 4 << 20) /* from the pipeline and not yet begun */
+#define DELIVERY_FRESH_BYTES_OF_DSN ((size_t) 2 << 20) /* so that a slow one leaves room */
 #define DELIVERY_EVENT_BYTES_MAX ((size_t) 4 << 20)
 #define DELIVERY_UNSETTLED_MAX 256 /* results not yet in the store */
-#define DELIVERY_SETTLE_MAX 32     /* so many are written at once, unless the store is slow */
+#define DELIVERY_SETTLE_MAX 32     /* so many are written at once, unless the store is busy */
+#define DELIVERY_SETTLE_LATEST 192 /* with so many it waits for whoever writes to the store */
 #define DELIVERY_SETTLE_US 5000    /* the oldest of them waits at most so long */
 #define DELIVERY_CONNECT_TIMEOUT_MS 5000
 #define DELIVERY_TIMEOUT_MS 30000
@@ -171,16 +175,22 @@ bool mayday_delivery_ledger_has_room(const mayday_delivery_t *delivery);
 void mayday_delivery_ledger_add_report(mayday_delivery_t *delivery, delivery_target_t *target,
                                        uint64_t now_us);
 
-/* Writes all to the store, in one transaction; on failure it keeps all and tries later. */
-void mayday_delivery_ledger_settle(mayday_delivery_t *delivery, uint64_t now_us);
+/*
+ * Writes all to the store, in one transaction; on failure it keeps all and tries
+ * later. wait: even while another thread writes; else it comes back soon.
+ */
+void mayday_delivery_ledger_settle(mayday_delivery_t *delivery, bool wait, uint64_t now_us);
 
 /* ---- targets ---- */
 
-/* An event that was read from the queue; one heap object with its texts. */
+/* An event of the queue in memory; one heap object with its texts. */
 typedef struct delivery_row delivery_row_t;
 struct delivery_row {
     delivery_row_t *next;
     int64_t row;
+    int64_t dsn;     /* these two of a fresh one only            */
+    uint64_t purges; /* of mayday_fresh_t                        */
+    bool fresh;      /* it counts among delivery's fresh_bytes   */
     char event_id[33];
     mayday_slice_t json;
     mayday_slice_t trace;
@@ -208,7 +218,7 @@ struct delivery_target {
     delivery_row_t *rows, **rows_end;
     unsigned row_count;
     size_t held_bytes;     /* of rows and of transfers                       */
-    int64_t loaded_row;    /* the last one read                              */
+    int64_t loaded_row;    /* the last one that came into memory             */
     bool more;             /* the store may hold rows behind it              */
     bool rewind;           /* to be read again from the start once nothing is under way */
     unsigned in_flight;    /* events and reports                             */
@@ -227,6 +237,25 @@ struct delivery_target {
     bool report_answered;
     uint64_t report_at_us;
 };
+
+/* ---- rows (delivery_rows.c) ---- */
+
+/* The oldest row of a target that has some; the caller's. */
+delivery_row_t *mayday_delivery_row_take(delivery_target_t *target);
+void mayday_delivery_row_free(mayday_delivery_t *delivery, delivery_row_t *row);
+
+/* All rows go; they will be read from the store again, from its start. */
+void mayday_delivery_rows_forget(mayday_delivery_t *delivery, delivery_target_t *target);
+
+/* Reads at most limit rows behind those that were there; says whether there may be more. */
+void mayday_delivery_rows_load(mayday_delivery_t *delivery, delivery_target_t *target,
+                               unsigned limit, uint64_t now_us);
+
+/* Gives what the pipeline handed over to its targets, or leaves it to the store. */
+void mayday_delivery_fresh_take(mayday_delivery_t *delivery, uint64_t now_us);
+void mayday_delivery_fresh_free(mayday_delivery_t *delivery);
+
+/* ---- all targets ---- */
 
 /* Looks for DSNs and rows that are new in the store. */
 void mayday_delivery_targets_refresh(mayday_delivery_t *delivery, uint64_t now_us);
@@ -256,6 +285,13 @@ struct mayday_delivery {
     _Atomic bool woken;
     _Atomic bool stopping;
     _Atomic uint64_t stop_at_us; /* monotonic */
+    _Atomic int64_t given_up;    /* rows up to this one are not to be sent any more */
+
+    /* Fresh events, ascending. */
+    _Atomic size_t fresh_bytes;     /* here and with the targets */
+    apr_thread_mutex_t *fresh_lock; /* guards the rest           */
+    delivery_row_t *fresh, **fresh_end;
+    bool fresh_gap; /* some were left to the store, behind those on the list */
 
     mayday_store_t *store;
     delivery_config_t *config; /* as the thread knows it */
@@ -267,6 +303,7 @@ struct mayday_delivery {
     unsigned in_flight;
     uint64_t purges; /* as of mayday_store_purges */
     uint64_t refresh_at_us;
+    int64_t counted_row; /* events up to it are in the targets' numbers of queued ones */
 
     delivery_entry_t unsettled[DELIVERY_UNSETTLED_MAX];
     size_t unsettled_count;

@@ -1,9 +1,10 @@
 /*
  * One DSN: what is due, whether it may go, and what an answer means.
  *
- * Rows are read from the store only when they may be sent, a few at a time.
- * Whenever sending stops (no network, a limit, a purge), what is in memory is
- * forgotten and read again later, so the store alone says what waits.
+ * Fresh events come from the pipeline in memory; others are read from the store
+ * when they may be sent, a few at a time. Whenever sending stops (no network, a
+ * limit, a purge), what is in memory is forgotten and read again later, so the
+ * store alone says what waits.
  *
  * Runs in the delivery thread; blocks on the store. Allocates rows and transfers,
  * within the bounds of delivery_private.h.
@@ -18,104 +19,6 @@
 #define STATUS_TOO_MANY 429
 #define ENVELOPE_ROOM 4096 /* what an envelope is longer than event and trace */
 #define BODY_KEPT_MAX ((size_t) 64 << 10)
-
-/* ---- rows in memory ---- */
-
-static void
-rows_forget(delivery_target_t *target)
-{
-    delivery_row_t *row, *next;
-
-    for (row = target->rows; row != NULL; row = next) {
-        next = row->next;
-        target->held_bytes -= row->json.len + row->trace.len;
-        free(row);
-    }
-    target->rows = NULL;
-    target->rows_end = &target->rows;
-    target->row_count = 0;
-    target->rewind = true;
-}
-
-static delivery_row_t *
-row_take(delivery_target_t *target)
-{
-    delivery_row_t *row = target->rows;
-
-    target->rows = row->next;
-    if (target->rows == NULL) {
-        target->rows_end = &target->rows;
-    }
-    target->row_count--;
-    target->held_bytes -= row->json.len + row->trace.len;
-    return row;
-}
-
-typedef struct {
-    mayday_delivery_t *delivery;
-    delivery_target_t *target;
-    uint64_t now_us;
-    unsigned count;
-    bool stopped;
-} load_t;
-
-static bool
-load_row(void *ctx, const mayday_store_due_t *due)
-{
-    load_t *load = ctx;
-    delivery_target_t *target = load->target;
-    size_t len = due->json.len + due->trace.len;
-    delivery_row_t *row;
-    char *texts;
-
-    load->stopped = true;
-    if (!mayday_delivery_ledger_has_room(load->delivery) ||
-        (target->row_count > 0 && target->held_bytes + len > DELIVERY_HELD_BYTES_MAX)) {
-        return false;
-    }
-    if (len > DELIVERY_EVENT_BYTES_MAX) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0207", "an event of %zu bytes is too large to be sent",
-                   len);
-        mayday_delivery_ledger_add(load->delivery, target, due->row, RESULT_TOO_LARGE,
-                                   load->now_us);
-    } else {
-        row = malloc(sizeof(*row) + len);
-        if (row == NULL) {
-            return false;
-        }
-        texts = (char *) (row + 1);
-        *row = (delivery_row_t){.row = due->row};
-        memcpy(row->event_id, due->event_id, sizeof(row->event_id));
-        row->json = mayday_slice(texts, due->json.len);
-        memcpy(texts, due->json.data == NULL ? "" : due->json.data, due->json.len);
-        row->trace = mayday_slice(texts + due->json.len, due->trace.len);
-        memcpy(texts + due->json.len, due->trace.data == NULL ? "" : due->trace.data,
-               due->trace.len);
-        *target->rows_end = row;
-        target->rows_end = &row->next;
-        target->row_count++;
-        target->held_bytes += len;
-    }
-    load->stopped = false;
-    load->count++;
-    target->loaded_row = due->row;
-    return true;
-}
-
-static void
-rows_load(mayday_delivery_t *delivery, delivery_target_t *target, unsigned limit, uint64_t now_us)
-{
-    load_t load = {.delivery = delivery, .target = target, .now_us = now_us};
-
-    if (mayday_store_due(delivery->store, target->number, target->loaded_row, limit, load_row,
-                         &load) != MAYDAY_OK) {
-        mayday_log(MAYDAY_LOG_ERROR, "MD0206", "the delivery queue cannot be read: %s",
-                   mayday_store_error(delivery->store));
-        delivery->store_retry_at_us = now_us + 1000000;
-        return;
-    }
-    target->more = load.stopped || load.count == limit;
-}
 
 /* ---- what stops sending ---- */
 
@@ -151,7 +54,7 @@ backoff_us(unsigned failures)
 static void
 failed(mayday_delivery_t *delivery, delivery_target_t *target, const char *why, uint64_t now_us)
 {
-    rows_forget(target);
+    mayday_delivery_rows_forget(delivery, target);
     error_set(delivery, target, why);
     if (target->retry_at_us > now_us) {
         return;
@@ -295,21 +198,30 @@ event_begin(mayday_delivery_t *delivery, delivery_target_t *target, uint64_t now
         target->loaded_row = 0;
         target->more = true;
     }
+    if (mayday_store_purges() != delivery->purges) {
+        delivery->refresh_at_us = 0; /* what is in memory may have been erased: forget it first */
+        return false;
+    }
     if (!may_begin(delivery, target, MAYDAY_LIMIT_ERROR, now_us) ||
         mayday_bucket_next_us(&target->bucket, rate, now_us) > now_us) {
         return false;
     }
     if (target->row_count == 0 && target->more) {
         /* Under a rate rows wait in the store, where bounds and purges find them. */
-        rows_load(delivery, target,
-                  rate->events > 0 || target->failures > 0 ? 1 : DELIVERY_LOADED_MAX, now_us);
+        mayday_delivery_rows_load(
+            delivery, target, rate->events > 0 || target->failures > 0 ? 1 : DELIVERY_LOADED_MAX,
+            now_us);
     }
     if (target->row_count == 0) {
         return false;
     }
-    row = row_take(target);
+    row = mayday_delivery_row_take(target);
+    if (row->row <= atomic_load(&delivery->given_up)) {
+        mayday_delivery_row_free(delivery, row);
+        return true; /* on to the next */
+    }
     rc = event_start(delivery, target, row);
-    free(row);
+    mayday_delivery_row_free(delivery, row);
     if (rc != MAYDAY_OK) {
         failed(delivery, target, "no memory", now_us);
         return false;
@@ -373,13 +285,13 @@ give_up(mayday_delivery_t *delivery, delivery_target_t *target, uint64_t now_us)
 
     while (target->more && delivery->store_retry_at_us <= now_us &&
            mayday_delivery_ledger_has_room(delivery)) {
-        rows_load(delivery, target, 1, now_us);
+        mayday_delivery_rows_load(delivery, target, 1, now_us);
         if (target->row_count == 0) {
             break;
         }
-        row = row_take(target);
+        row = mayday_delivery_row_take(target);
         mayday_delivery_ledger_add(delivery, target, row->row, RESULT_INVALID_DSN, now_us);
-        free(row);
+        mayday_delivery_row_free(delivery, row);
         count++;
     }
     if (count > 0) {
@@ -485,7 +397,7 @@ answered(mayday_delivery_t *delivery, delivery_transfer_t *transfer, long status
     mayday_limits_apply(&target->limits, status, mayday_slice_str(answer->rate_limits),
                         mayday_slice_str(answer->retry_after), now_us);
     if (target->limits.until_us[MAYDAY_LIMIT_ERROR] > now_us) {
-        rows_forget(target);
+        mayday_delivery_rows_forget(delivery, target);
     }
     mayday_buf_init(&meaning, text, sizeof(text));
     if (status >= 300) {
@@ -535,9 +447,9 @@ mayday_delivery_target_end(mayday_delivery_t *delivery, delivery_transfer_t *tra
 /* ---- all targets ---- */
 
 static void
-target_free(delivery_target_t *target)
+target_free(mayday_delivery_t *delivery, delivery_target_t *target)
 {
-    rows_forget(target);
+    mayday_delivery_rows_forget(delivery, target);
     curl_slist_free_all(target->headers);
     free(target->text);
     free(target);
@@ -568,7 +480,8 @@ target_new(int64_t number, const char *text, const char *sdk_name)
     mayday_dsn_envelope_url(&target->dsn, &url);
     target->headers = mayday_delivery_headers(&target->dsn, sdk_name);
     if (target->headers == NULL) {
-        target_free(target);
+        free(target->text);
+        free(target);
         return NULL;
     }
     return target;
@@ -636,7 +549,8 @@ mayday_delivery_targets_refresh(mayday_delivery_t *delivery, uint64_t now_us)
 {
     refresh_t refresh = {delivery, &delivery->targets, now_us};
 
-    if (mayday_store_dsns(delivery->store, refresh_dsn, &refresh) != MAYDAY_OK) {
+    if (mayday_store_dsns(delivery->store, refresh_dsn, &refresh, &delivery->counted_row) !=
+        MAYDAY_OK) {
         mayday_log(MAYDAY_LOG_ERROR, "MD0206", "the delivery queue cannot be read: %s",
                    mayday_store_error(delivery->store));
     }
@@ -673,7 +587,7 @@ void
 mayday_delivery_targets_forget(mayday_delivery_t *delivery)
 {
     for (delivery_target_t *target = delivery->targets; target != NULL; target = target->next) {
-        rows_forget(target);
+        mayday_delivery_rows_forget(delivery, target);
     }
 }
 
@@ -692,7 +606,7 @@ mayday_delivery_targets_free(mayday_delivery_t *delivery)
 
     for (target = delivery->targets; target != NULL; target = next) {
         next = target->next;
-        target_free(target);
+        target_free(delivery, target);
     }
     delivery->targets = NULL;
 }

@@ -294,7 +294,9 @@ trim(mayday_pipeline_t *p, uint64_t now_us)
             mayday_store_rollback(p->store);
         }
     }
-    if (rc != MAYDAY_OK) {
+    if (rc == MAYDAY_OK) {
+        mayday_delivery_give_up(p->delivery, mayday_store_given_up(p->store));
+    } else {
         mayday_log(MAYDAY_LOG_WARN, "MD0156", "the store cannot be trimmed: %s",
                    mayday_store_error(p->store));
     }
@@ -367,10 +369,10 @@ work(mayday_pipeline_t *p, bool *drained)
     if (!store_batch(p)) {
         return false;
     }
+    mayday_batch_hand(p->batch, p->delivery);
     mayday_batch_clear(p->batch);
     free_retired(p);
     mayday_lanes_release(p->lanes);
-    mayday_delivery_wake(p->delivery);
     p->gather_us = end ? mayday_clock_monotonic_us() + GATHER_US : 0;
     if (!p->stored_since_trim) {
         p->stored_since_trim = true;

@@ -200,17 +200,31 @@ mayday_store_is_corrupt(const mayday_store_t *store)
 
 /* ---- transactions ---- */
 
-mayday_rc_t
-mayday_store_begin(mayday_store_t *store)
+/* Holds the write lock. */
+static mayday_rc_t
+begin_locked(mayday_store_t *store)
 {
-    assert(!store->writing);
-    pthread_mutex_lock(&write_lock);
     if (mayday_store_run(store, mayday_store_statement(store, MAYDAY_SQL_BEGIN)) != MAYDAY_OK) {
         pthread_mutex_unlock(&write_lock);
         return MAYDAY_ERROR;
     }
     store->writing = true;
     return MAYDAY_OK;
+}
+
+mayday_rc_t
+mayday_store_begin(mayday_store_t *store)
+{
+    assert(!store->writing);
+    pthread_mutex_lock(&write_lock);
+    return begin_locked(store);
+}
+
+mayday_rc_t
+mayday_store_try_begin(mayday_store_t *store)
+{
+    assert(!store->writing);
+    return pthread_mutex_trylock(&write_lock) == 0 ? begin_locked(store) : MAYDAY_BUSY;
 }
 
 mayday_rc_t

@@ -38,8 +38,12 @@ const char *mayday_store_error(const mayday_store_t *store);
  */
 bool mayday_store_is_corrupt(const mayday_store_t *store);
 
-/* A write transaction. rollback is harmless after commit. */
+/*
+ * A write transaction. try_begin does not wait for the write lock: MAYDAY_BUSY,
+ * somebody else writes. rollback is harmless after commit.
+ */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_begin(mayday_store_t *store);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_try_begin(mayday_store_t *store);
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_commit(mayday_store_t *store);
 void mayday_store_rollback(mayday_store_t *store);
 
@@ -102,6 +106,14 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_add(mayday_store_t *store,
                                                      const mayday_store_event_t *event,
                                                      const char *const *dsns, size_t dsn_count);
 
+/* The queue rows that the last mayday_store_event_add made; its next call ends their life. */
+typedef struct {
+    int64_t row;         /* of the event                                    */
+    const int64_t *dsns; /* numbers of the DSNs that it waits for           */
+    size_t dsn_count;    /* 0: for none, or this event was there already    */
+} mayday_store_queued_t;
+mayday_store_queued_t mayday_store_queued(const mayday_store_t *store);
+
 /* One row for lists; strings are valid during the visit only. */
 typedef struct {
     int64_t row; /* ascending in order of arrival: for `tail` */
@@ -145,10 +157,14 @@ typedef struct {
     mayday_slice_t trace;
 } mayday_store_due_t;
 
-/* The DSNs that have or had rows: their number in the store and text. */
+/*
+ * The DSNs that have or had rows: their number in the store and text.
+ * *newest_row: every event up to it was counted, and none behind it; unchanged
+ * where there is no DSN.
+ */
 typedef void (*mayday_dsn_visit_pt)(void *ctx, int64_t dsn, const char *text, uint64_t queued);
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit,
-                                                void *ctx);
+                                                void *ctx, int64_t *newest_row);
 
 /* Rows of one DSN behind after_row, oldest first, at most limit; visit may end it with false. */
 typedef bool (*mayday_due_visit_pt)(void *ctx, const mayday_store_due_t *due);
@@ -196,6 +212,13 @@ typedef struct {
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_trim(mayday_store_t *store,
                                                 const mayday_store_bounds_t *bounds,
                                                 uint64_t now_us);
+
+/*
+ * The newest event that this connection's trims gave up undelivered; 0: none. No
+ * queue row up to it is left, so once it is committed nobody may send those that
+ * are still in memory: they were counted as dropped.
+ */
+int64_t mayday_store_given_up(const mayday_store_t *store);
 
 typedef struct {
     mayday_slice_t user; /* id, email, username or ip; empty: any        */

@@ -99,19 +99,18 @@ mayday_rc_t
 mayday_store_event_add(mayday_store_t *store, const mayday_store_event_t *event,
                        const char *const *dsns, size_t dsn_count)
 {
-    int64_t numbers[MAYDAY_SETTINGS_DSN_MAX];
     uint8_t id[EVENT_ID_BYTES];
     sqlite3_stmt *statement;
-    sqlite3_int64 row;
     mayday_rc_t rc;
     size_t count;
 
     assert(store->writing && dsn_count <= MAYDAY_SETTINGS_DSN_MAX);
+    store->queued_count = 0;
     if (mayday_unhex(id, sizeof(id), event->event_id) != MAYDAY_OK) {
         snprintf(store->error, sizeof(store->error), "an event id is not 32 hex digits");
         return MAYDAY_INVALID;
     }
-    rc = dsn_numbers(store, dsns, dsn_count, numbers, &count);
+    rc = dsn_numbers(store, dsns, dsn_count, store->queued_dsns, &count);
     if (rc != MAYDAY_OK || (rc = issue_title(store, event)) != MAYDAY_OK ||
         (rc = event_insert(store, event, id, count)) != MAYDAY_OK) {
         return rc;
@@ -119,15 +118,22 @@ mayday_store_event_add(mayday_store_t *store, const mayday_store_event_t *event,
     if (sqlite3_changes(store->db) == 0) {
         return MAYDAY_OK; /* it is here already */
     }
-    row = sqlite3_last_insert_rowid(store->db);
-    rc = payload_insert(store, event, row);
+    store->queued_row = sqlite3_last_insert_rowid(store->db);
+    rc = payload_insert(store, event, store->queued_row);
     for (size_t i = 0; rc == MAYDAY_OK && i < count; i++) {
         statement = mayday_store_statement(store, MAYDAY_SQL_QUEUE_ADD);
-        sqlite3_bind_int64(statement, 1, numbers[i]);
-        sqlite3_bind_int64(statement, 2, row);
+        sqlite3_bind_int64(statement, 1, store->queued_dsns[i]);
+        sqlite3_bind_int64(statement, 2, store->queued_row);
         rc = mayday_store_run(store, statement);
     }
+    store->queued_count = rc == MAYDAY_OK ? count : 0;
     return rc;
+}
+
+mayday_store_queued_t
+mayday_store_queued(const mayday_store_t *store)
+{
+    return (mayday_store_queued_t){store->queued_row, store->queued_dsns, store->queued_count};
 }
 
 /* ---- reading ---- */

@@ -39,6 +39,9 @@ struct mayday_store {
         int64_t dsn;
     } dsns[MAYDAY_STORE_DSN_CACHE];
     size_t dsn_next; /* place of the cache to be used next */
+    int64_t queued_row, queued_dsns[MAYDAY_SETTINGS_DSN_MAX]; /* of the last event added */
+    size_t queued_count;
+    int64_t given_up; /* the last row that trim gave up */
     char path[MAYDAY_STORE_PATH_SIZE];
     char error[256];
 };

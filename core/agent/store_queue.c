@@ -61,7 +61,7 @@ mayday_store_dsn_id(mayday_store_t *store, const char *text, int64_t *dsn)
 }
 
 mayday_rc_t
-mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit, void *ctx)
+mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit, void *ctx, int64_t *newest_row)
 {
     sqlite3_stmt *statement = mayday_store_statement(store, MAYDAY_SQL_DSNS);
     mayday_rc_t rc;
@@ -69,6 +69,7 @@ mayday_store_dsns(mayday_store_t *store, mayday_dsn_visit_pt visit, void *ctx)
     while ((rc = mayday_store_step(store, statement)) == MAYDAY_OK) {
         visit(ctx, sqlite3_column_int64(statement, 0), mayday_column_text(statement, 1),
               (uint64_t) sqlite3_column_int64(statement, 2));
+        *newest_row = sqlite3_column_int64(statement, 3);
     }
     return rc == MAYDAY_END ? MAYDAY_OK : rc;
 }

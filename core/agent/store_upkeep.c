@@ -64,7 +64,14 @@ event_give_up(mayday_store_t *store, sqlite3_int64 row, const char *reason)
     if (rc == MAYDAY_OK) {
         rc = mayday_store_count(store, "dropped", reason, (uint64_t) sqlite3_changes(store->db));
     }
+    store->given_up = row;
     return rc == MAYDAY_OK ? event_erase(store, row) : rc;
+}
+
+int64_t
+mayday_store_given_up(const mayday_store_t *store)
+{
+    return store->given_up;
 }
 
 static mayday_rc_t

@@ -91,7 +91,7 @@ static inline char *
 ask(unsigned port, const char *method, const char *path, const char *body)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
-    size_t size = 1 << 22, len = 0;
+    size_t size = 1 << 25, len = 0;
     char *answer = malloc(size), *content;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     ssize_t n;
@@ -280,8 +280,9 @@ static inline uint64_t
 queued(const fixture_t *f)
 {
     uint64_t n = 0;
+    int64_t newest;
 
-    OK(mayday_store_dsns(f->store, see_dsn, &n));
+    OK(mayday_store_dsns(f->store, see_dsn, &n, &newest));
     return n;
 }
 

@@ -127,6 +127,7 @@ test_rollback__undoes_all_and_forgets_dsns(void **state)
 {
     fixture_t *f = *state;
     seen_t seen = {0};
+    int64_t newest = 0;
 
     OK(mayday_store_begin(f->store));
     OK(mayday_store_count(f->store, "sent", "", 1));
@@ -137,7 +138,8 @@ test_rollback__undoes_all_and_forgets_dsns(void **state)
     assert_int_equal(query(f, "SELECT count(*) FROM dsns"), 0);
 
     add_now(f->store, &(sample_t){.number = 1, .dsns = {DSN_A}});
-    OK(mayday_store_dsns(f->store, see_dsn, &seen));
+    OK(mayday_store_dsns(f->store, see_dsn, &seen, &newest));
+    assert_int_equal(newest, 1);
     assert_int_equal(seen.count, 1);
     assert_int_equal(seen.numbers[0], 1);
     assert_sums_hold(f);
