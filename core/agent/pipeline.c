@@ -110,6 +110,8 @@ publish_rules(mayday_pipeline_t *p, const char *file, uint64_t loaded_us)
     p->info.rules_observe = p->rules_observe;
     p->info.rules_loaded_us = loaded_us;
     p->info.rules_error[0] = '\0';
+    p->info.rules_failed_us = 0;
+    p->info.rules_failing = p->rules_failing = false;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -251,6 +253,7 @@ store_batch(mayday_pipeline_t *p)
         mayday_rc_t rc = mayday_batch_store(p->batch, p->store, leave_out);
 
         if (rc == MAYDAY_OK) {
+            mayday_watchdog_stored(p->watchdog);
             if (tries > 1) {
                 set_store_error(p, "");
                 mayday_log(MAYDAY_LOG_NOTICE, "MD0155", "the store works again");
@@ -331,7 +334,9 @@ fill_batch(mayday_pipeline_t *p)
         if (mayday_lanes_next(p->lanes, &record) != MAYDAY_OK) {
             return true;
         }
-        mayday_pipeline_record(p, &record);
+        if (!mayday_pipeline_record(p, &record)) {
+            return false;
+        }
     }
     return false;
 }
@@ -423,6 +428,9 @@ run(apr_thread_t *thread, void *ctx)
 
     (void) thread;
     pthread_setname_np(pthread_self(), "mayday-pipeline");
+    if (mayday_watchdog_start(p->watchdog) != MAYDAY_OK) {
+        mayday_log(MAYDAY_LOG_WARN, "MD0159", "no thread can be made that watches the rules");
+    }
     while (work(p, &drained)) {
         uint64_t now_us = mayday_clock_monotonic_us();
         bool due = now_us >= p->upkeep_us;
@@ -445,6 +453,7 @@ run(apr_thread_t *thread, void *ctx)
             mayday_lanes_wait(p->lanes, tick_ms);
         }
     }
+    mayday_watchdog_stop(p->watchdog);
     return NULL;
 }
 
@@ -483,7 +492,8 @@ mayday_pipeline_new(const char *run_dir, const char *store_path, const char *lua
     p->batch = mayday_batch_new();
     p->issues = mayday_issues_new();
     p->lanes = mayday_lanes_new(run_dir, resume, p);
-    if (p->batch == NULL || p->issues == NULL || p->lanes == NULL) {
+    p->watchdog = mayday_watchdog_new(run_dir);
+    if (p->batch == NULL || p->issues == NULL || p->lanes == NULL || p->watchdog == NULL) {
         mayday_buf_adds(error, "no memory");
         mayday_pipeline_free(p);
         return NULL;
@@ -537,6 +547,7 @@ mayday_pipeline_free(mayday_pipeline_t *p)
         mayday_settings_free(p->cache[i].settings);
     }
     mayday_settings_free(p->settings);
+    mayday_watchdog_free(p->watchdog);
     mayday_rules_free(p->rules);
     mayday_lanes_free(p->lanes);
     mayday_store_free(p->store);

@@ -22,6 +22,9 @@ typedef struct {
     bool rules_observe;
     uint64_t rules_loaded_us; /* 0: none in force                               */
     char rules_error[512];    /* of the last load; "": it went well             */
+    char rules_failure[512];  /* of the last event that they failed on          */
+    uint64_t rules_failed_us; /* when; 0: on none since they were loaded        */
+    bool rules_failing;       /* on each event since                            */
     char store_error[256];    /* while the store fails; "": it does not         */
 } mayday_pipeline_info_t;
 

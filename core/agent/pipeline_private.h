@@ -14,6 +14,7 @@
 #include "core/agent/batch.h"
 #include "core/agent/pipeline.h"
 #include "core/agent/rules.h"
+#include "core/agent/watchdog.h"
 
 #define MAYDAY_SETTINGS_CACHE 8
 
@@ -35,10 +36,12 @@ struct mayday_pipeline {
     mayday_delivery_t *delivery;
     mayday_batch_t *batch;
     mayday_issues_t *issues;
+    mayday_watchdog_t *watchdog;
     mayday_rules_t *rules;
     bool rules_failed; /* no rules in force though there should be some */
     char rules_failure[600];
     bool rules_observe;
+    bool rules_failing;          /* as in info */
     mayday_settings_t *settings; /* that hold now; also in no cache     */
     mayday_cached_settings_t cache[MAYDAY_SETTINGS_CACHE];
     mayday_settings_t *retired[MAYDAY_SETTINGS_CACHE]; /* a batch may refer to them */
@@ -70,8 +73,11 @@ const mayday_settings_t *mayday_pipeline_settings(mayday_pipeline_t *pipeline,
 
 /* ---- pipeline_record.c ---- */
 
-/* Everything that becomes of the record goes into the batch. */
-void mayday_pipeline_record(mayday_pipeline_t *pipeline, const mayday_lane_record_t *record);
+/*
+ * Everything that becomes of the record goes into the batch. False: it hung an
+ * agent before, and the batch is to be stored before anything else is read.
+ */
+bool mayday_pipeline_record(mayday_pipeline_t *pipeline, const mayday_lane_record_t *record);
 
 /* ---- pipeline_lanes.c ---- */
 

@@ -7,12 +7,15 @@
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
 
+#define HUNG "the agent had to be ended: the rules ran on one event for seconds, in one function"
+
 typedef struct {
     const mayday_settings_t *settings;
     const mayday_record_view_t *view;
     uint64_t destination;
     mayday_kind_t kind;
     char degraded[600]; /* why, for as long as the event is */
+    bool hung;          /* an agent: no rules for it        */
 } job_t;
 
 static void
@@ -60,6 +63,34 @@ tell_suppressed(mayday_pipeline_t *p, mayday_event_t *event)
     event->suppressed = issue == NULL ? 0 : issue->suppressed;
 }
 
+/* What `mayday status` tells of the rules: how they fared with this event. */
+static void
+publish_result(mayday_pipeline_t *p, const char *failure)
+{
+    if (failure == NULL && !p->rules_failing) {
+        return;
+    }
+    p->rules_failing = failure != NULL;
+    pthread_mutex_lock(&p->lock);
+    p->info.rules_failing = p->rules_failing;
+    if (failure != NULL) {
+        snprintf(p->info.rules_failure, sizeof(p->info.rules_failure), "%s", failure);
+        p->info.rules_failed_us = mayday_clock_us();
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void
+run_rules(mayday_pipeline_t *p, mayday_event_t *event, mayday_rules_result_t *result)
+{
+    tell_suppressed(p, event);
+    mayday_rules_run(p->rules, event, result);
+    if (result->restarted) {
+        mayday_batch_count(p->batch, "rule_restarts", "", 1);
+    }
+    publish_result(p, result->verdict == MAYDAY_RULES_FAILED ? result->error : NULL);
+}
+
 /* Runs the rules on an event of their own and tells what they would have done. */
 static void
 observe(mayday_pipeline_t *p, const job_t *job)
@@ -70,9 +101,13 @@ observe(mayday_pipeline_t *p, const job_t *job)
     if (p->rules == NULL) {
         return;
     }
+    if (job->hung) {
+        publish_result(p, HUNG);
+        mayday_batch_count(p->batch, "observed", "error", 1);
+        return;
+    }
     mayday_event_init(&p->scratch, job->view, job->settings);
-    tell_suppressed(p, &p->scratch);
-    mayday_rules_run(p->rules, &p->scratch, &result);
+    run_rules(p, &p->scratch, &result);
     switch (result.verdict) {
     case MAYDAY_RULES_KEEP:
         mayday_batch_count(p->batch, "observed", "kept", 1);
@@ -105,8 +140,12 @@ apply_rules(mayday_pipeline_t *p, job_t *job)
     if (p->rules == NULL) {
         return true;
     }
-    tell_suppressed(p, &p->event);
-    mayday_rules_run(p->rules, &p->event, &result);
+    if (job->hung) {
+        publish_result(p, HUNG);
+        degrade(p, job, HUNG);
+        return true;
+    }
+    run_rules(p, &p->event, &result);
     if (result.verdict == MAYDAY_RULES_DROP) {
         drop(p, job, &result);
         return false;
@@ -209,11 +248,12 @@ destination_of(const mayday_settings_t *settings, const mayday_lane_record_t *re
                : 0;
 }
 
-void
+bool
 mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
 {
     job_t job;
 
+    job.hung = mayday_watchdog_begin(p->watchdog, record);
     job.view = &record->view;
     job.settings = mayday_pipeline_settings(p, record->settings);
     job.destination = destination_of(job.settings, record);
@@ -228,4 +268,6 @@ mayday_pipeline_record(mayday_pipeline_t *p, const mayday_lane_record_t *record)
     mayday_event_memory_begin();
     handle(p, &job);
     mayday_event_memory_end();
+    mayday_watchdog_end(p->watchdog);
+    return !job.hung;
 }

@@ -11,6 +11,9 @@
 #include "core/agent/status.h"
 #include "core/event/json.h"
 
+/* For so long after the rules failed on an event they are a problem, whatever came since. */
+#define RULES_FAILED_LATELY_US UINT64_C(300000000)
+
 typedef struct {
     cJSON *counts; /* {NAME: {REASON: N}}, and those without reasons {NAME: N} */
     uint64_t alive, dead, size, unread;
@@ -19,8 +22,9 @@ typedef struct {
 /* Counts that have reasons are always there, if only as {}. */
 static const char *const with_reasons[] = {"captured", "ignored",  "dropped",
                                            "filtered", "observed", "suppressed"};
-static const char *const without_reasons[] = {"requests",  "sent",           "rule_errors",
-                                              "truncated", "log_lines_lost", "settings_missing"};
+static const char *const without_reasons[] = {"requests",        "sent",      "rule_errors",
+                                              "rule_restarts",   "truncated", "log_lines_lost",
+                                              "settings_missing"};
 
 static void
 add(cJSON *object, const char *name, uint64_t n)
@@ -101,6 +105,8 @@ add_agent(cJSON *document, mayday_agent_t *agent, const mayday_pipeline_info_t *
     cJSON_AddStringToObject(rules, "mode", info->rules_observe ? "observe" : "enforce");
     cJSON_AddNumberToObject(rules, "loaded_us", (double) info->rules_loaded_us);
     cJSON_AddStringToObject(rules, "error", info->rules_error);
+    cJSON_AddStringToObject(rules, "failure", info->rules_failure);
+    cJSON_AddNumberToObject(rules, "failed_us", (double) info->rules_failed_us);
     return object;
 }
 
@@ -138,6 +144,12 @@ add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *d
 
     if (info->rules_error[0] != '\0') {
         add_problem(problems, "the rules cannot be loaded", info->rules_error);
+    }
+    if (info->rules_failing) {
+        add_problem(problems, "the rules fail on every event", info->rules_failure);
+    } else if (info->rules_failed_us > 0 &&
+               mayday_clock_us() - info->rules_failed_us < RULES_FAILED_LATELY_US) {
+        add_problem(problems, "the rules failed on some event lately", info->rules_failure);
     }
     if (info->store_error[0] != '\0') {
         add_problem(problems, "the store cannot be used", info->store_error);
@@ -279,6 +291,9 @@ mayday_status_metrics(const cJSON *document)
     add_plain(out, "sent_total", "counter", "events sent", mayday_json_number(counts, "sent"));
     add_plain(out, "rule_errors_total", "counter", "events that went out without details",
               mayday_json_number(counts, "rule_errors"));
+    add_plain(out, "rule_restarts_total", "counter",
+              "times the rules kept too much memory and were loaded anew",
+              mayday_json_number(counts, "rule_restarts"));
     add_labelled(out, counts, "captured", "kind", "failures captured");
     add_labelled(out, counts, "ignored", "kind", "failures ignored by mayday_ignore");
     add_labelled(out, counts, "dropped", "reason", "failures or events that were lost");

@@ -17,13 +17,14 @@
  *
  * {
  *   "agent": {"version","pid","started_us","user","server","server_version","identity",
- *             "directory","run_directory","rules":{"file","mode","loaded_us","error"}},
+ *             "directory","run_directory","rules":{"file","mode","loaded_us","error" (of the
+ *             last load),"failure","failed_us" (the last event that they failed on; 0: none)}},
  *   "healthy": true, "problems": ["…"],
  *   "lanes": {"alive","dead","size","unread_bytes","dropped_no_slot","lost_records"},
  *   "counts": {"requests":N,"captured":{KIND:N},"ignored":{KIND:N},"dropped":{REASON:N},
  *              "filtered":{REASON:N},"suppressed":{REASON:N},"sent":N,
  *              "observed":{REASON:N} (what rules in observe mode would have done),
- *              "rule_errors":N (events that went out without details),
+ *              "rule_errors":N (events that went out without details), "rule_restarts":N,
  *              "truncated":N, "log_lines_lost":N (counters.def), "settings_missing":N},
  *   "queue": {"events":N},
  *   "delivery": [{"dsn","queued","sent","in_flight","last_sent_us","last_error_us","last_error",

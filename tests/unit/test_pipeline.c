@@ -30,6 +30,24 @@ pause_ms(long ms)
     nanosleep(&t, NULL);
 }
 
+/* ---- a library that hangs ---- */
+
+#define HANGING_PATH "/please-hang"
+
+int pcre2_match_8(const void *code, const unsigned char *subject, size_t len, size_t start,
+                  uint32_t options, void *data, void *context);
+
+/* In the place of PCRE2's, in the agent too, which is this very program. */
+int
+pcre2_match_8(const void *code, const unsigned char *subject, size_t len, size_t start,
+              uint32_t options, void *data, void *context)
+{
+    (void) code, (void) start, (void) options, (void) data, (void) context;
+    for (volatile unsigned n = 0; memmem(subject, len, HANGING_PATH, 12) != NULL; n++) {
+    }
+    return -1; /* no match */
+}
+
 /* ---- the serving process ---- */
 
 static void
@@ -356,6 +374,32 @@ test_pipeline__rules_that_cannot_be_loaded_degrade_events(void **state)
     assert_int_equal(seen.events, 5);
 }
 
+/* What a rule could do at worst: a function in C that does not return. */
+static void
+test_pipeline__an_event_that_hangs_the_agent_does_so_once(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "mayday.before_send(function(event)\n"
+                   "  mayday.re.match(event.request.url, '/hang')\n"
+                   "  return nil, 'seen'\n"
+                   "end)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 20, 0, "/a"));
+    wait_for(serve(f, 2, 0, HANGING_PATH));
+    wait_for(serve(f, 20, 0, "/a"));
+    look_for(f, &seen, 42, 42);
+    assert_int_equal(seen.filtered, 40);
+    assert_int_equal(seen.rule_errors, 2);
+    assert_int_equal(seen.events, 2);
+    char *json = newest_json(f, &seen);
+    assert_non_null(strstr(json, "\"mayday.rule_error\":\"the agent had to be ended\""));
+    assert_null(strstr(json, "\"url\""));
+    free(json);
+}
+
 static void
 test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force(void **state)
 {
@@ -504,6 +548,8 @@ main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_pipeline__observed_rules_change_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__rules_that_cannot_be_loaded_degrade_events,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__an_event_that_hangs_the_agent_does_so_once,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_pipeline__broken_rules_at_a_reload_leave_the_old_ones_in_force, setup, teardown),
