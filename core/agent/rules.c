@@ -137,6 +137,7 @@ static const struct {
     void (*open)(lua_State *L);
 } modules[] = {
     {"mayday", open_mayday},
+    {"mayday.bots", mayday_rules_bots_open},
 };
 
 static void

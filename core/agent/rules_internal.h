@@ -215,6 +215,10 @@ mayday_rules_pair_value(const cJSON *pair)
     return pair->child->next->valuestring;
 }
 
+/* ---- rules_bots.c: mayday.bots, as a module's open ---- */
+
+void mayday_rules_bots_open(lua_State *L);
+
 /* ---- rules_re.c: mayday.re ---- */
 
 void mayday_rules_re_open(lua_State *L);
