@@ -18,7 +18,12 @@
 
 #include "core/event/event_build.h"
 
-enum { ENTRIES_MAX = 5, RULE_ENTRIES_MAX = 32 };
+enum {
+    ENTRIES_MAX = 5,
+    /* of a rule's fingerprint; what is beyond is left out, or cut */
+    RULE_ENTRIES_MAX = 32,
+    RULE_ENTRY_CHARS_MAX = MAYDAY_ROUTE_SIZE /* as in the default */
+};
 
 /* The entries of the default and the bytes of those that are made here. */
 typedef struct {
@@ -134,6 +139,20 @@ variable_name(mayday_slice_t entry)
     return mayday_slice_find(name, MAYDAY_SLICE(" "), 0) == SIZE_MAX ? name : none;
 }
 
+/* A string, number or boolean as text, the latter two in storage; NULL: none of them. */
+static const char *
+scalar_text(const cJSON *item, char storage[32])
+{
+    if (cJSON_IsNumber(item)) {
+        (void) snprintf(storage, 32, "%.15g", item->valuedouble);
+        return storage;
+    }
+    if (cJSON_IsBool(item)) {
+        return cJSON_IsTrue(item) ? "true" : "false";
+    }
+    return cJSON_GetStringValue(item);
+}
+
 cJSON *
 mayday_fingerprint_complete(mayday_event_t *event, cJSON *value)
 {
@@ -148,21 +167,16 @@ mayday_fingerprint_complete(mayday_event_t *event, cJSON *value)
         if (count++ == RULE_ENTRIES_MAX) {
             break;
         }
-        const char *text = cJSON_GetStringValue(entry);
-        char number[32];
-        if (cJSON_IsNumber(entry)) {
-            (void) snprintf(number, sizeof(number), "%.15g", entry->valuedouble);
-            text = number;
-        } else if (cJSON_IsBool(entry)) {
-            text = cJSON_IsTrue(entry) ? "true" : "false";
-        }
+        char storage[32];
+        const char *text = scalar_text(entry, storage);
         if (text == NULL) {
             continue;
         }
         if (mayday_slice_eq(variable_name(mayday_slice_str(text)), MAYDAY_SLICE("default"))) {
             add_default(event, complete);
         } else {
-            cJSON_AddItemToArray(complete, cJSON_CreateString(text));
+            cJSON_AddItemToArray(
+                complete, mayday_json_text(mayday_slice_str(text), RULE_ENTRY_CHARS_MAX, 0, NULL));
         }
     }
     return cJSON_GetArraySize(complete) > 0 ? complete : NULL;
@@ -184,11 +198,35 @@ exception_text(mayday_event_t *event, const char *key)
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(main_exception(event), key));
 }
 
+/* Of the frame that Sentry would take: the innermost that is in_app, else the innermost. */
 static const char *
-tag_text(mayday_event_t *event, const char *key)
+frame_text(mayday_event_t *event, const char *key)
 {
-    return cJSON_GetStringValue(
-        cJSON_GetObjectItemCaseSensitive(mayday_event_part(event, MAYDAY_PART_TAGS), key));
+    const cJSON *stack = cJSON_GetObjectItemCaseSensitive(main_exception(event), "stacktrace");
+    const cJSON *frame, *best = NULL;
+    bool best_is_ours = false;
+
+    cJSON_ArrayForEach(frame, cJSON_GetObjectItemCaseSensitive(stack, "frames"))
+    {
+        bool ours = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(frame, "in_app"));
+        if (ours || !best_is_ours) {
+            best = frame;
+            best_is_ours = ours;
+        }
+    }
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(best, key));
+}
+
+static const char *
+message_text(mayday_event_t *event)
+{
+    cJSON *message = mayday_event_part(event, MAYDAY_PART_MESSAGE);
+    const char *text = cJSON_GetStringValue(message);
+
+    if (text == NULL) {
+        text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(message, "formatted"));
+    }
+    return text != NULL ? text : exception_text(event, "value");
 }
 
 static const char *
@@ -197,51 +235,82 @@ part_text(mayday_event_t *event, mayday_part_t part)
     return cJSON_GetStringValue(mayday_event_part(event, part));
 }
 
+/* The tag that the variable tags.NAME names. */
+static const char *
+tag_value(mayday_event_t *event, mayday_slice_t name, char *storage, size_t size)
+{
+    const cJSON *tags = mayday_event_part(event, MAYDAY_PART_TAGS);
+    const char *value;
+
+    (void) snprintf(storage, size, "%.*s", (int) name.len, name.data);
+    value = scalar_text(cJSON_GetObjectItemCaseSensitive(tags, storage), storage);
+    if (value == NULL) {
+        (void) snprintf(storage, size, "<no-value-for-tag-%.*s>", (int) name.len, name.data);
+        value = storage;
+    }
+    return value;
+}
+
 /*
  * What Sentry puts in the place of a variable (its documentation, "Fingerprint
- * Rules"). Our events have no frames, so the variables of the code are always
- * absent. NULL: no variable of Sentry's; the entry counts as it stands.
+ * Rules"). Frames are there only where a rule has set some. NULL: no variable of
+ * Sentry's; the entry counts as it stands.
  */
 static const char *
 variable_value(mayday_event_t *event, mayday_slice_t name, char *storage, size_t size)
 {
-    static const char *const of_code[] = {"function",      "module",         "package",
-                                          "path",          "stack.function", "stack.module",
-                                          "stack.package", "stack.abs_path"};
+    static const struct {
+        const char *name;
+        enum { PART, EXCEPTION, FRAME, MESSAGE } where;
+        mayday_part_t part;
+        const char *key;
+    } variables[] = {
+        {"transaction", PART, MAYDAY_PART_TRANSACTION, NULL},
+        {"level", PART, MAYDAY_PART_LEVEL, NULL},
+        {"logger", PART, MAYDAY_PART_LOGGER, NULL},
+        {"type", EXCEPTION, 0, "type"},
+        {"error.type", EXCEPTION, 0, "type"},
+        {"value", EXCEPTION, 0, "value"},
+        {"error.value", EXCEPTION, 0, "value"},
+        {"message", MESSAGE, 0, NULL},
+        {"function", FRAME, 0, "function"},
+        {"stack.function", FRAME, 0, "function"},
+        {"module", FRAME, 0, "module"},
+        {"stack.module", FRAME, 0, "module"},
+        {"package", FRAME, 0, "package"},
+        {"stack.package", FRAME, 0, "package"},
+        {"path", FRAME, 0, "abs_path"},
+        {"stack.abs_path", FRAME, 0, "abs_path"},
+    };
     const mayday_slice_t tags = MAYDAY_SLICE("tags.");
     const char *value = NULL;
     size_t i;
 
-    if (mayday_slice_eq(name, MAYDAY_SLICE("transaction"))) {
-        value = part_text(event, MAYDAY_PART_TRANSACTION);
-    } else if (mayday_slice_eq(name, MAYDAY_SLICE("level"))) {
-        value = part_text(event, MAYDAY_PART_LEVEL);
-    } else if (mayday_slice_eq(name, MAYDAY_SLICE("logger"))) {
-        value = part_text(event, MAYDAY_PART_LOGGER);
-    } else if (mayday_slice_eq(name, MAYDAY_SLICE("type")) ||
-               mayday_slice_eq(name, MAYDAY_SLICE("error.type"))) {
-        value = exception_text(event, "type");
-    } else if (mayday_slice_eq(name, MAYDAY_SLICE("value")) ||
-               mayday_slice_eq(name, MAYDAY_SLICE("error.value")) ||
-               mayday_slice_eq(name, MAYDAY_SLICE("message"))) {
-        value = exception_text(event, "value");
-    } else if (mayday_slice_starts(name, tags)) {
-        (void) snprintf(storage, size, "%.*s", (int) (name.len - tags.len), name.data + tags.len);
-        value = tag_text(event, storage);
-        if (value == NULL) {
-            (void) snprintf(storage, size, "<no-value-for-tag-%.*s>", (int) (name.len - tags.len),
-                            name.data + tags.len);
-            value = storage;
+    if (mayday_slice_starts(name, tags)) {
+        return tag_value(event, mayday_slice(name.data + tags.len, name.len - tags.len), storage,
+                         size);
+    }
+    for (i = 0; i < MAYDAY_COUNT(variables); i++) {
+        if (mayday_slice_eq(name, mayday_slice_str(variables[i].name))) {
+            break;
         }
-    } else {
-        for (i = 0; i < MAYDAY_COUNT(of_code); i++) {
-            if (mayday_slice_eq(name, mayday_slice_str(of_code[i]))) {
-                break;
-            }
-        }
-        if (i == MAYDAY_COUNT(of_code)) {
-            return NULL;
-        }
+    }
+    if (i == MAYDAY_COUNT(variables)) {
+        return NULL;
+    }
+    switch (variables[i].where) {
+    case PART:
+        value = part_text(event, variables[i].part);
+        break;
+    case EXCEPTION:
+        value = exception_text(event, variables[i].key);
+        break;
+    case FRAME:
+        value = frame_text(event, variables[i].key);
+        break;
+    case MESSAGE:
+        value = message_text(event);
+        break;
     }
     if (value == NULL) {
         (void) snprintf(storage, size, "<no-%.*s>", (int) name.len, name.data);

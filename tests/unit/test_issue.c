@@ -153,6 +153,51 @@ test_event_issue__variables(void **state)
     assert_variable("{{ transaction }}", "<no-transaction>");
 }
 
+static void
+test_event_issue__variables_of_what_rules_set(void **state)
+{
+    (void) state;
+    mayday_event_replace(&event, MAYDAY_PART_TAGS, cJSON_Parse("{\"n\":7,\"b\":true,\"o\":{}}"));
+    assert_variable("{{ tags.n }}", "7");
+    assert_variable("{{ tags.b }}", "true");
+    assert_variable("{{ tags.o }}", "<no-value-for-tag-o>");
+    mayday_event_replace(&event, MAYDAY_PART_MESSAGE, cJSON_Parse("\"m\""));
+    assert_variable("{{ message }}", "m");
+    mayday_event_replace(&event, MAYDAY_PART_MESSAGE, cJSON_Parse("{\"formatted\":\"f\"}"));
+    assert_variable("{{ message }}", "f");
+    mayday_event_replace(
+        &event, MAYDAY_PART_EXCEPTION,
+        cJSON_Parse("{\"values\":[{\"type\":\"T\",\"stacktrace\":{\"frames\":["
+                    "{\"function\":\"main\"},{\"function\":\"pay\",\"module\":\"shop\","
+                    "\"abs_path\":\"/srv/pay.c\",\"package\":\"libshop\",\"in_app\":true},"
+                    "{\"function\":\"memcpy\"}]}}]}"));
+    assert_variable("{{ function }}", "pay");
+    assert_variable("{{ stack.function }}", "pay");
+    assert_variable("{{ module }}", "shop");
+    assert_variable("{{ package }}", "libshop");
+    assert_variable("{{ path }}", "/srv/pay.c");
+    assert_variable("{{ value }}", "<no-value>");
+}
+
+static void
+test_event_issue__fingerprint_is_bounded(void **state)
+{
+    cJSON *entries = cJSON_CreateArray();
+    char text[2000];
+    const cJSON *sent;
+
+    (void) state;
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    for (int i = 0; i < 100; i++) {
+        cJSON_AddItemToArray(entries, cJSON_CreateString(text));
+    }
+    mayday_event_replace(&event, MAYDAY_PART_FINGERPRINT, entries);
+    sent = mayday_event_part(&event, MAYDAY_PART_FINGERPRINT);
+    assert_int_equal(cJSON_GetArraySize(sent), 32);
+    assert_int_equal(strlen(sent->child->valuestring), 512);
+}
+
 /* ---- the default ---- */
 
 static void
@@ -378,6 +423,8 @@ main(void)
         TEST(test_event_issue__entries_are_told_apart),
         TEST(test_event_issue__default_is_expanded),
         TEST(test_event_issue__variables),
+        TEST(test_event_issue__variables_of_what_rules_set),
+        TEST(test_event_issue__fingerprint_is_bounded),
         TEST(test_event_issue__hash_is_that_of_the_part),
         TEST(test_event_issue__hash_is_that_of_the_part_for_hostile_text),
         TEST(test_event_issue__nobody_there_is_one_issue),
