@@ -423,16 +423,63 @@ write_response_headers(mayday_record_t *record, const mayday_ap_failure_t *f)
     }
 }
 
+/*
+ * httpd keeps a header's line as it came, "Host: shop.test" with a NUL for the
+ * colon, so nearly always the value's place tells where the name ends. If that
+ * is a usual name there is no other NUL in it; else it is nothing to go by.
+ */
+static inline mayday_slice_t
+name_before_value(const apr_table_entry_t *header)
+{
+    size_t len = (uintptr_t) header->val - (uintptr_t) header->key - (sizeof(": ") - 1);
+
+    if (len > MAYDAY_HEADER_LEN_MAX || header->key[len] != '\0') {
+        len = 0;
+    }
+    return mayday_slice(header->key, len);
+}
+
+static inline void
+write_plain_header(mayday_record_t *record, mayday_slice_t name, mayday_slice_t value)
+{
+    uint16_t name_len = (uint16_t) name.len;
+    size_t len = sizeof(name_len) + name.len + value.len;
+
+    if (MAYDAY_UNLIKELY(len > MAYDAY_FIELD_MAX_HEADER)) {
+        mayday_record_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, name, value);
+        return;
+    }
+    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
+    if (payload != NULL) {
+        memcpy(payload, &name_len, sizeof(name_len));
+        mayday_copy(payload + sizeof(name_len), name.data, name.len);
+        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
+    }
+}
+
 static __attribute__((noinline)) void
 write_headers(mayday_record_t *record, const mayday_collect_t *collect, const apr_table_t *table)
 {
     const apr_array_header_t *headers = apr_table_elts(table);
     const apr_table_entry_t *header = (const apr_table_entry_t *) headers->elts;
     const apr_table_entry_t *end = header + headers->nelts;
+    const mayday_redact_t *redact = collect->headers.redact;
+    bool on = collect->headers.on;
 
     for (; header < end; header++) {
-        mayday_record_header(record, collect, mayday_slice(header->key, strlen(header->key)),
-                             mayday_slice_str(header->val)); /* a module may have set none */
+        mayday_slice_t name = name_before_value(header);
+        mayday_header_kind_t kind = mayday_header_usual(redact, name);
+
+        if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN && on)) {
+            write_plain_header(record, name, mayday_slice(header->val, strlen(header->val)));
+            continue;
+        }
+        if (kind == MAYDAY_HEADER_UNKNOWN) {
+            name = mayday_slice_str(header->key);
+            kind = mayday_header_usual(redact, name);
+        }
+        mayday_record_odd_header(record, collect, kind, name,
+                                 mayday_slice_str(header->val)); /* a module may have set none */
     }
 }
 

@@ -1,4 +1,5 @@
 """What stands in an event, and what must never."""
+import socket
 import time
 
 import pytest
@@ -219,6 +220,26 @@ def test_hostile_bytes_arrive_harmless(server, up):
     check_event(event)
     values = header(event, "X-Long")
     assert values and len(values[0]) < 6000
+
+
+def test_headers_however_they_are_written(server, up):
+    failing(server, up)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(b"GET /shop/x HTTP/1.1\r\nHost:shop.test\r\naccept:text/html\r\n"
+                     b"USER-AGENT:    four spaces  \r\nX-Empty:\r\nTE: trailers\r\nX: y\r\n"
+                     b"Accept-Language: de\r\nAccept-Language: en\r\n"
+                     b"Authorization:" + SECRET.encode() + b"\r\n"
+                     b"X-A-Name-That-Is-Longer-Than-Any-Usual-One: still\r\nConnection: close\r\n\r\n")
+        while sock.recv(65536):
+            pass
+    event = server.event()
+    check_event(event)
+    names = {"Host": "shop.test", "accept": "text/html", "USER-AGENT": "four spaces", "X-Empty": "",
+             "TE": "trailers", "X": "y", "Accept-Language": "de, en", "Authorization": "[Filtered]",
+             "X-A-Name-That-Is-Longer-Than-Any-Usual-One": "still", "Connection": "close"}
+    assert {name: ", ".join(header(event, name)) for name in names} == names
+    assert {name for name, _ in event["request"]["headers"]} == set(names)
+    assert SECRET.encode() not in raw_bytes(server)
 
 
 def test_failed_status_widens_what_is_captured(server, up):
