@@ -209,6 +209,11 @@ $(BUILD)/bench/%: tests/bench/%.c $(CAPTURE_OBJ)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP $< $(CAPTURE_OBJ) $(LDFLAGS_ALL) -o $@
 
+$(BUILD)/bench/rules_cost: tests/bench/rules_cost.c $(LIB_OBJ)
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS_ALL) $(PKG_CFLAGS) -MMD -MP $< $(LIB_OBJ) $(LDFLAGS_ALL) $(PKG_LIBS) -lm -o $@
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf $(BUILD)

@@ -28,7 +28,7 @@ typedef enum {
 } mayday_bot_class_t;
 
 /* Only so much of an agent is looked at; longer ones are made up. */
-#define MAYDAY_BOT_AGENT_MAX 512
+#define MAYDAY_BOT_AGENT_MAX 448
 #define MAYDAY_BOT_NAME_MAX 64
 #define MAYDAY_BOTS_ADDED_MAX 256 /* of a team */
 
