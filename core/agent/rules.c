@@ -138,6 +138,7 @@ static const struct {
 } modules[] = {
     {"mayday", open_mayday},
     {"mayday.bots", mayday_rules_bots_open},
+    {"mayday.pii", mayday_rules_pii_open},
 };
 
 static void

@@ -227,6 +227,10 @@ void mayday_rules_re_open(lua_State *L);
 void mayday_rules_re_run_over(mayday_rules_t *rules);
 void mayday_rules_re_close(mayday_rules_t *rules);
 
+/* ---- rules_pii.c: mayday.pii, as a module's open ---- */
+
+void mayday_rules_pii_open(lua_State *L);
+
 /* ---- rules_collect.c ---- */
 
 /* Takes what the rules changed in the event's table at index back into the event. */

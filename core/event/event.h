@@ -55,7 +55,7 @@ struct mayday_event {
     const mayday_record_view_t *view; /* borrowed */
     const mayday_settings_t *settings;
     cJSON *parts[MAYDAY_PART_MAX]; /* NULL: not built; made under the arena    */
-    cJSON *cuts; /* _meta of what building cut, as it was then; NULL: nothing */
+    cJSON *cuts;                   /* _meta of what building cut, as it was then; NULL: nothing */
     uint32_t built;                /* mask: parts[] counts, also where NULL (absent) */
     uint32_t replaced;             /* mask: set by a rule                       */
     uint64_t suppressed;           /* events of the issue not sent since the last; may be

@@ -60,8 +60,8 @@ typedef struct {
 typedef struct {
     uint32_t kinds; /* mask of MAYDAY_PII_BIT */
     mayday_pii_mode_t mode;
-    uint8_t hash_key[16];          /* for MAYDAY_PII_HASH: that of mayday_user hash: */
-    const mayday_pii_owns_t *owns; /* NULL: none                                     */
+    uint8_t hash_key[16];             /* for MAYDAY_PII_HASH: that of mayday_user hash: */
+    const mayday_pii_owns_t *owns;    /* NULL: none                                     */
     const mayday_record_view_t *view; /* addresses of its upstreams stay; NULL: none    */
 } mayday_pii_t;
 
@@ -170,6 +170,7 @@ bool mayday_pii_number(const mayday_pii_t *pii, mayday_pii_place_t place, mayday
  * parts: mask of those that pass, others are left to the caller. What pii refers
  * to must outlive the event; pii itself is copied. MAYDAY_NO_MEMORY: nothing was done.
  */
-MAYDAY_MUST_CHECK mayday_rc_t mayday_pii_scrub(const mayday_pii_t *pii, mayday_event_t *event, uint32_t parts);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_pii_scrub(const mayday_pii_t *pii, mayday_event_t *event,
+                                               uint32_t parts);
 
 #endif

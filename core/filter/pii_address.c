@@ -18,8 +18,8 @@ static bool
 is_file(mayday_slice_t last)
 {
     static const char *const names[] = {
-        "png", "jpg",  "jpeg", "gif",   "svg",     "webp",   "ico",   "css",    "js",    "map",
-        "json", "html", "php",  "log",  "service", "socket", "timer", "target", "mount", "slice"};
+        "png",  "jpg",  "jpeg", "gif", "svg",     "webp",   "ico",   "css",    "js",    "map",
+        "json", "html", "php",  "log", "service", "socket", "timer", "target", "mount", "slice"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(names); i++) {
         if (mayday_slice_ieq(last, mayday_slice_str(names[i]))) {

@@ -79,7 +79,8 @@ mayday_pii_name_at(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii
     if (outer == MAYDAY_PII_NAME_STRONG) {
         return outer;
     }
-    if ((pii->kinds & places[place].kinds & BIT(SECRET)) == 0) {
+    if ((pii->kinds & places[place].kinds & BIT(SECRET)) == 0 || place == MAYDAY_PII_PLACE_TEXT ||
+        place == MAYDAY_PII_PLACE_FINGERPRINT) {
         return MAYDAY_PII_NAME_PLAIN;
     }
     kind = mayday_pii_name_kind(name);
@@ -152,8 +153,8 @@ put(const mayday_pii_t *pii, unsigned kind, mayday_slice_t text, mayday_buf_t *o
 
     mayday_pii_put(pii, kind, text, out);
     if (remarks != NULL && remarks->count < MAYDAY_PII_REMARKS_MAX) {
-        remarks->items[remarks->count++] = (mayday_remark_t){
-            mayday_pii_rule(pii->owns, kind), types[pii->mode], begin, out->len};
+        remarks->items[remarks->count++] =
+            (mayday_remark_t){mayday_pii_rule(pii->owns, kind), types[pii->mode], begin, out->len};
     }
 }
 
@@ -306,8 +307,8 @@ walk_address(walk_t *walk, cJSON *item)
 {
     const char *rule = mayday_pii_rule(NULL, MAYDAY_PII_IP);
     cJSON *user = walk->event->parts[MAYDAY_PART_USER];
-    bool is_user = cJSON_IsObject(user) &&
-                   cJSON_GetObjectItemCaseSensitive(user, "ip_address") == item;
+    bool is_user =
+        cJSON_IsObject(user) && cJSON_GetObjectItemCaseSensitive(user, "ip_address") == item;
     char hash[PUT_MAX];
     mayday_buf_t out;
 
@@ -323,8 +324,7 @@ walk_address(walk_t *walk, cJSON *item)
     item->type = cJSON_NULL | (item->type & cJSON_StringIsConst);
     item->valuestring = NULL;
     if (is_user) {
-        mayday_event_removed(walk->event, rule,
-                             (const char *const[]){"user", "ip_address", NULL});
+        mayday_event_removed(walk->event, rule, (const char *const[]){"user", "ip_address", NULL});
     } else if (item->string != NULL) {
         mayday_event_removed(walk->event, rule,
                              (const char *const[]){"request", "env", item->string, NULL});

@@ -16,8 +16,14 @@ typedef struct {
     bool strong; /* counts wherever it stands in a name; else only as a word of its own */
 } term_t;
 
-#define STRONG(text) {text, sizeof(text) - 1, true}
-#define WEAK(text) {text, sizeof(text) - 1, false}
+#define STRONG(text)                                                                               \
+    {                                                                                              \
+        text, sizeof(text) - 1, true                                                               \
+    }
+#define WEAK(text)                                                                                 \
+    {                                                                                              \
+        text, sizeof(text) - 1, false                                                              \
+    }
 
 static const term_t terms[] = {
     STRONG("password"),   STRONG("passwd"),      STRONG("passphrase"), STRONG("pwd"),
@@ -92,10 +98,10 @@ static bool
 is_about(mayday_slice_t name, size_t end)
 {
     static const char *const about[] = {
-        "count",    "type",    "length",   "len",     "expires", "expiry",  "expiration",
-        "expired",  "ttl",     "policy",   "required", "enabled", "valid",  "strength",
-        "attempts", "changed", "algorithm", "url",    "uri",     "endpoint", "usage",
-        "limit",    "name",    "size",     "s",       NULL};
+        "count",    "type",    "length",    "len",      "expires", "expiry",   "expiration",
+        "expired",  "ttl",     "policy",    "required", "enabled", "valid",    "strength",
+        "attempts", "changed", "algorithm", "url",      "uri",     "endpoint", "usage",
+        "limit",    "name",    "size",      "s",        NULL};
     size_t at = next_word(name, end);
     mayday_slice_t word = word_at(name, at);
 
@@ -108,8 +114,35 @@ is_about(mayday_slice_t name, size_t end)
                (plural && (is_one_of(word_at(name, after), about) ||
                            mayday_slice_ieq(word_at(name, after), MAYDAY_SLICE("used"))));
     }
-    return word.len > 0 && is_one_of(word, about) &&
-           next_word(name, at + word.len) == name.len;
+    return word.len > 0 && is_one_of(word, about) && next_word(name, at + word.len) == name.len;
+}
+
+/* The word that ends before a place. */
+static mayday_slice_t
+word_before(mayday_slice_t name, size_t at)
+{
+    size_t end = at, begin;
+
+    while (end > 0 && !is_letter(name, end - 1)) {
+        end--;
+    }
+    for (begin = end; begin > 0 && is_letter(name, begin - 1); begin--) {
+        if (begin < end && is_boundary(name, begin)) {
+            break;
+        }
+    }
+    return mayday_slice(name.data + begin, end - begin);
+}
+
+/* "max_tokens": a measure of text. */
+static bool
+is_amount(mayday_slice_t name, size_t at, size_t end)
+{
+    static const char *const measures[] = {"max",   "min",    "num",        "total",  "used",
+                                           "input", "output", "completion", "prompt", NULL};
+
+    return mayday_lower(mayday_pii_at(name, end)) == 's' && is_boundary(name, end + 1) &&
+           is_one_of(word_before(name, at), measures);
 }
 
 /* "session", "user_session", "session_id", but not "session_type". */
@@ -124,9 +157,8 @@ is_whole_word(mayday_slice_t name, size_t at, size_t end)
         return false;
     }
     next = next_word(name, end);
-    return next == name.len ||
-           (is_one_of(word_at(name, next), holders) &&
-            next_word(name, next + word_at(name, next).len) == name.len);
+    return next == name.len || (is_one_of(word_at(name, next), holders) &&
+                                next_word(name, next + word_at(name, next).len) == name.len);
 }
 
 /* "primary_key": keys that open nothing. */
@@ -134,20 +166,12 @@ static bool
 is_harmless_key(mayday_slice_t name, size_t at)
 {
     static const char *const kinds[] = {
-        "primary", "foreign",  "cache",  "sort",   "routing", "partition", "public", "unique",
-        "lookup",  "duplicate", "group", "message", "row",    "index",     "error",  "composite",
-        "object",  "issue",    "tag",    "hot",    "idempotency", "translation", NULL};
-    size_t end = at, begin;
+        "primary", "foreign", "cache",       "sort",        "routing", "partition",
+        "public",  "unique",  "lookup",      "duplicate",   "group",   "message",
+        "row",     "index",   "error",       "composite",   "object",  "issue",
+        "tag",     "hot",     "idempotency", "translation", NULL};
 
-    while (end > 0 && !is_letter(name, end - 1)) {
-        end--;
-    }
-    for (begin = end; begin > 0 && is_letter(name, begin - 1); begin--) {
-        if (begin < end && is_boundary(name, begin)) {
-            break;
-        }
-    }
-    return is_one_of(mayday_slice(name.data + begin, end - begin), kinds);
+    return is_one_of(word_before(name, at), kinds);
 }
 
 static mayday_pii_name_t
@@ -156,7 +180,8 @@ kind_at(mayday_slice_t name, size_t at, const term_t *term)
     size_t end = at + term->len;
 
     if (term->strong) {
-        return is_about(name, end) ? MAYDAY_PII_NAME_PLAIN : MAYDAY_PII_NAME_STRONG;
+        return is_about(name, end) || is_amount(name, at, end) ? MAYDAY_PII_NAME_PLAIN
+                                                               : MAYDAY_PII_NAME_STRONG;
     }
     if (!is_whole_word(name, at, end)) {
         return MAYDAY_PII_NAME_PLAIN;

@@ -187,7 +187,8 @@ mayday_pii_phone(mayday_slice_t text, size_t at)
     size_t digits = 0, end = at, i;
 
     if (mayday_pii_at(text, at) != '+' || mayday_pii_at(text, at + 1) < '1' ||
-        mayday_pii_at(text, at + 1) > '9' || (at > 0 && mayday_pii_is(text, at - 1, MAYDAY_PII_WORD))) {
+        mayday_pii_at(text, at + 1) > '9' ||
+        (at > 0 && mayday_pii_is(text, at - 1, MAYDAY_PII_WORD))) {
         return MAYDAY_PII_NOTHING;
     }
     for (i = at + 1; i < text.len && i < at + PHONE_BYTES_MAX; i++) {

@@ -42,7 +42,7 @@ is_delimiter(char c)
 bool
 mayday_pii_is_spent(mayday_slice_t value)
 {
-    static const char *const nothing[] = {"",    "true", "false",  "null",  "nil",
+    static const char *const nothing[] = {"",     "true",      "false",  "null", "nil",
                                           "none", "undefined", "(null)", "..."};
 
     for (size_t i = 0; i < MAYDAY_COUNT(nothing); i++) {
@@ -146,9 +146,8 @@ value_after(mayday_slice_t text, size_t at, bool strong)
         return quoted(text, at, escaped);
     }
     if (text.data[at] == '{' || text.data[at] == '[') {
-        return strong && !mayday_pii_has_literal(text, at, MAYDAY_FILTERED)
-                   ? bracketed(text, at)
-                   : MAYDAY_PII_NOTHING;
+        return strong && !mayday_pii_has_literal(text, at, MAYDAY_FILTERED) ? bracketed(text, at)
+                                                                            : MAYDAY_PII_NOTHING;
     }
     return (mayday_pii_span_t){at, word_end(text, at)};
 }
@@ -158,10 +157,11 @@ static bool
 is_remark(mayday_slice_t word)
 {
     static const char *const words[] = {
-        "incorrect", "invalid", "expired", "required", "missing", "wrong",   "is",      "was",
-        "not",       "must",    "too",     "cannot",   "failed",  "denied",  "no",      "empty",
-        "mismatch",  "unknown", "unexpected", "rejected", "ok",   "yes",     "the",     "should",
-        "has",       "have",    "could",   "bad",      "revoked", "malformed", "unable", "authentication"};
+        "incorrect", "invalid",   "expired",  "required",      "missing",    "wrong",    "is",
+        "was",       "not",       "must",     "too",           "cannot",     "failed",   "denied",
+        "no",        "empty",     "mismatch", "unknown",       "unexpected", "rejected", "ok",
+        "yes",       "the",       "should",   "has",           "have",       "could",    "bad",
+        "revoked",   "malformed", "unable",   "authentication"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(words); i++) {
         if (mayday_slice_ieq(word, mayday_slice_str(words[i]))) {
@@ -180,7 +180,7 @@ looks_random(mayday_slice_t word)
     for (size_t i = 0; i < word.len; i++) {
         digit = digit || mayday_is_digit(word.data[i]);
     }
-    return digit && word.len >= 6;
+    return word.len >= (digit ? 6 : 16);
 }
 
 static bool
@@ -215,8 +215,7 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
         return MAYDAY_PII_NOTHING;
     }
     is_token = mayday_slice_ieq(name, MAYDAY_SLICE("token"));
-    if (header && span.begin > 0 && !is_quote(text.data[span.begin - 1]) &&
-        (is_remark(value) || (is_token && !looks_random(value)))) {
+    if (header && (is_remark(value) || (is_token && !looks_random(value)))) {
         return MAYDAY_PII_NOTHING;
     }
     if (is_scheme(value) && mayday_pii_at(text, span.end) == ' ') {

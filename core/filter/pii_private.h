@@ -28,13 +28,13 @@ typedef struct {
 
 /* Bits of mayday_pii_class, by byte. */
 enum {
-    MAYDAY_PII_WORD = 1,    /* letters, digits, "_", all beyond ASCII                */
-    MAYDAY_PII_DIGIT = 2,   /*                                                       */
-    MAYDAY_PII_HEX = 4,     /* also A-F and a-f                                      */
-    MAYDAY_PII_ALPHA = 8,   /* ASCII letters                                         */
+    MAYDAY_PII_WORD = 1,     /* letters, digits, "_", all beyond ASCII                */
+    MAYDAY_PII_DIGIT = 2,    /*                                                       */
+    MAYDAY_PII_HEX = 4,      /* also A-F and a-f                                      */
+    MAYDAY_PII_ALPHA = 8,    /* ASCII letters                                         */
     MAYDAY_PII_TRIGGER = 16, /* no word, but may begin or announce something         */
-    MAYDAY_PII_LOCAL = 32,  /* may stand before the "@" of a mail address            */
-    MAYDAY_PII_TOKEN = 64,  /* of base64url: letters, digits, "-", "_"               */
+    MAYDAY_PII_LOCAL = 32,   /* may stand before the "@" of a mail address            */
+    MAYDAY_PII_TOKEN = 64,   /* of base64url: letters, digits, "-", "_"               */
     MAYDAY_PII_INITIAL = 128 /* a known token begins so                              */
 };
 

@@ -42,58 +42,46 @@ typedef struct {
     uint8_t rest_min;
 } prefix_t;
 
-#define PREFIX(text, rest_min) {text, sizeof(text) - 1, rest_min}
+#define PREFIX(text, rest_min)                                                                     \
+    {                                                                                              \
+        text, sizeof(text) - 1, rest_min                                                           \
+    }
 
 /* What the issuers document, in the order of the first letter. */
 static const prefix_t prefixes[] = {
-    PREFIX("AIza", 30),        /* Google API key                  */
-    PREFIX("AKIA", 16),        /* AWS access key                  */
-    PREFIX("ASIA", 16),        /* AWS temporary access key        */
-    PREFIX("ABIA", 16),        /* AWS bearer token                */
-    PREFIX("ACCA", 16),        /* AWS context-specific credential */
-    PREFIX("GOCSPX-", 20),     /* Google OAuth client secret      */
-    PREFIX("SG.", 20),         /* SendGrid                        */
-    PREFIX("atlasv1", 20),     /* Terraform                       */
-    PREFIX("dckr_pat_", 20),   /* Docker                          */
-    PREFIX("dop_v1_", 32),     /* DigitalOcean                    */
-    PREFIX("doo_v1_", 32),
-    PREFIX("dapi", 32),        /* Databricks                      */
-    PREFIX("ghp_", 30),        /* GitHub                          */
-    PREFIX("gho_", 30),
-    PREFIX("ghu_", 30),
-    PREFIX("ghs_", 30),
-    PREFIX("ghr_", 30),
-    PREFIX("github_pat_", 22),
-    PREFIX("glpat-", 16),      /* GitLab                          */
-    PREFIX("gldt-", 16),
-    PREFIX("glrt-", 16),
-    PREFIX("glsa_", 32),       /* Grafana                         */
-    PREFIX("glc_", 32),
-    PREFIX("hf_", 30),         /* Hugging Face                    */
-    PREFIX("hvs.", 20),        /* Vault                           */
-    PREFIX("npm_", 30),
-    PREFIX("pypi-", 50),
-    PREFIX("rk_live_", 16),    /* Stripe                          */
-    PREFIX("rk_test_", 16),
-    PREFIX("sk_live_", 16),
-    PREFIX("sk_test_", 16),
-    PREFIX("sk-ant-", 20),     /* Anthropic                       */
-    PREFIX("sk-proj-", 20),    /* OpenAI                          */
-    PREFIX("sk-", 40),
-    PREFIX("shpat_", 30),      /* Shopify                         */
-    PREFIX("shpss_", 30),
-    PREFIX("sntrys_", 30),     /* Sentry                          */
-    PREFIX("sntryu_", 30),
-    PREFIX("tskey-", 16),      /* Tailscale                       */
-    PREFIX("whsec_", 16),      /* Stripe's and others' webhooks   */
-    PREFIX("xapp-", 16),       /* Slack                           */
-    PREFIX("xoxa-", 10),
-    PREFIX("xoxb-", 10),
-    PREFIX("xoxe.", 10),
-    PREFIX("xoxp-", 10),
-    PREFIX("xoxr-", 10),
-    PREFIX("xoxs-", 10),
-    PREFIX("ya29.", 20),       /* Google OAuth access token       */
+    PREFIX("AIza", 30),                            /* Google API key                  */
+    PREFIX("AKIA", 16),                            /* AWS access key                  */
+    PREFIX("ASIA", 16),                            /* AWS temporary access key        */
+    PREFIX("ABIA", 16),                            /* AWS bearer token                */
+    PREFIX("ACCA", 16),                            /* AWS context-specific credential */
+    PREFIX("GOCSPX-", 20),                         /* Google OAuth client secret      */
+    PREFIX("SG.", 20),                             /* SendGrid                        */
+    PREFIX("atlasv1", 20),                         /* Terraform                       */
+    PREFIX("dckr_pat_", 20),                       /* Docker                          */
+    PREFIX("dop_v1_", 32),                         /* DigitalOcean                    */
+    PREFIX("doo_v1_", 32),     PREFIX("dapi", 32), /* Databricks                      */
+    PREFIX("ghp_", 30),                            /* GitHub                          */
+    PREFIX("gho_", 30),        PREFIX("ghu_", 30),
+    PREFIX("ghs_", 30),        PREFIX("ghr_", 30),
+    PREFIX("github_pat_", 22), PREFIX("glpat-", 16), /* GitLab                          */
+    PREFIX("gldt-", 16),       PREFIX("glrt-", 16),
+    PREFIX("glsa_", 32),                          /* Grafana                         */
+    PREFIX("glc_", 32),        PREFIX("hf_", 30), /* Hugging Face                    */
+    PREFIX("hvs.", 20),                           /* Vault                           */
+    PREFIX("npm_", 30),        PREFIX("pypi-", 50),
+    PREFIX("rk_live_", 16), /* Stripe                          */
+    PREFIX("rk_test_", 16),    PREFIX("sk_live_", 16),
+    PREFIX("sk_test_", 16),    PREFIX("sk-ant-", 20), /* Anthropic                       */
+    PREFIX("sk-proj-", 20),                           /* OpenAI                          */
+    PREFIX("sk-", 40),         PREFIX("shpat_", 30),  /* Shopify                         */
+    PREFIX("shpss_", 30),      PREFIX("sntrys_", 30), /* Sentry                          */
+    PREFIX("sntryu_", 30),     PREFIX("tskey-", 16),  /* Tailscale                       */
+    PREFIX("whsec_", 16),                             /* Stripe's and others' webhooks   */
+    PREFIX("xapp-", 16),                              /* Slack                           */
+    PREFIX("xoxa-", 10),       PREFIX("xoxb-", 10),
+    PREFIX("xoxe.", 10),       PREFIX("xoxp-", 10),
+    PREFIX("xoxr-", 10),       PREFIX("xoxs-", 10),
+    PREFIX("ya29.", 20), /* Google OAuth access token       */
 };
 
 mayday_pii_span_t
@@ -153,10 +141,10 @@ mayday_pii_scheme(mayday_slice_t text, size_t at, size_t word_end)
     if (i == MAYDAY_COUNT(schemes) || begin == word_end) {
         return MAYDAY_PII_NOTHING;
     }
-    for (end = begin; end < text.len && end - begin < TOKEN_MAX &&
-                      (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) ||
-                       strchr(".~+/=", text.data[end]) != NULL) &&
-                      text.data[end] != '\0';
+    for (end = begin;
+         end < text.len && end - begin < TOKEN_MAX &&
+         (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) || strchr(".~+/=", text.data[end]) != NULL) &&
+         text.data[end] != '\0';
          end++) {
     }
     while (end > begin && text.data[end - 1] == '.') {
@@ -295,8 +283,8 @@ mayday_pii_user_path(mayday_slice_t text, size_t at)
 
     if (text.data[at] == '/' && (mayday_pii_has_literal(text, at, "/home/") ||
                                  mayday_pii_has_literal(text, at, "/Users/"))) {
-        bool drive = at >= 2 && text.data[at - 1] == ':' &&
-                     mayday_pii_is(text, at - 2, MAYDAY_PII_ALPHA);
+        bool drive =
+            at >= 2 && text.data[at - 1] == ':' && mayday_pii_is(text, at - 2, MAYDAY_PII_ALPHA);
         bool root = at == 0 || drive || mayday_pii_has_literal(text, at - 3, "://") ||
                     (!mayday_pii_is(text, at - 1, MAYDAY_PII_WORD) &&
                      strchr("/.-*~%}", text.data[at - 1]) == NULL);
