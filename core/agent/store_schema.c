@@ -92,6 +92,19 @@ static const char *const migrations[] = {
     "CREATE TRIGGER queue_gone AFTER DELETE ON queue BEGIN"
     "  UPDATE dsns SET queued = queued - 1 WHERE id = old.dsn;"
     "  UPDATE events SET pending = pending - 1 WHERE row = old.event; END;",
+    /* OR FAIL, as in store_statements.def; an inner trigger does as the outer one says. */
+    "DROP TRIGGER event_gone;"
+    "DROP TRIGGER queue_gone;"
+    "CREATE TRIGGER event_gone AFTER DELETE ON events BEGIN"
+    "  UPDATE OR FAIL sizes SET"
+    "    pending_bytes = pending_bytes - CASE WHEN old.pending > 0 THEN old.bytes ELSE 0 END,"
+    "    done_bytes = done_bytes - CASE WHEN old.pending = 0 THEN old.bytes ELSE 0 END;"
+    "  DELETE FROM payloads WHERE event = old.row;"
+    "  DELETE FROM queue WHERE event = old.row;"
+    "END;"
+    "CREATE TRIGGER queue_gone AFTER DELETE ON queue BEGIN"
+    "  UPDATE OR FAIL dsns SET queued = queued - 1 WHERE id = old.dsn;"
+    "  UPDATE OR FAIL events SET pending = pending - 1 WHERE row = old.event; END;",
 };
 
 #define SCHEMA_VERSION ((int) MAYDAY_COUNT(migrations))

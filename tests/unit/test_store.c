@@ -37,9 +37,50 @@ test_new__newer_schema_is_refused_and_untouched(void **state)
     assert_non_null(strstr(error, "version 999"));
     assert_int_equal(query(f, "PRAGMA user_version"), 999);
     assert_int_equal(files(f, "store.sqlite.corrupt-"), 0);
-    execute(f, "PRAGMA user_version = 1");
+    execute(f, "PRAGMA user_version = 2");
     reopen(f);
     assert_non_null(f->store);
+}
+
+/* As version 1 had them. */
+static const char triggers_of_version_1[] =
+    "DROP TRIGGER event_gone; DROP TRIGGER queue_gone;"
+    "CREATE TRIGGER event_gone AFTER DELETE ON events BEGIN"
+    "  UPDATE sizes SET"
+    "    pending_bytes = pending_bytes - CASE WHEN old.pending > 0 THEN old.bytes ELSE 0 END,"
+    "    done_bytes = done_bytes - CASE WHEN old.pending = 0 THEN old.bytes ELSE 0 END;"
+    "  DELETE FROM payloads WHERE event = old.row;"
+    "  DELETE FROM queue WHERE event = old.row; END;"
+    "CREATE TRIGGER queue_gone AFTER DELETE ON queue BEGIN"
+    "  UPDATE dsns SET queued = queued - 1 WHERE id = old.dsn;"
+    "  UPDATE events SET pending = pending - 1 WHERE row = old.event; END;"
+    "PRAGMA user_version = 1";
+
+static void
+test_new__older_schema_is_migrated_with_what_it_holds(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen = {0};
+
+    add_now(f->store, &(sample_t){.number = 1, .dsns = {DSN_A, DSN_B}});
+    add_now(f->store, &(sample_t){.number = 2, .dsns = {DSN_A}});
+    mayday_store_free(f->store);
+    f->store = NULL;
+    execute(f, triggers_of_version_1);
+    reopen(f);
+    assert_non_null(f->store);
+    assert_int_equal(query(f, "PRAGMA user_version"), 2);
+    assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND "
+                              "sql LIKE '%gone%UPDATE OR FAIL%'"),
+                     2);
+    OK(mayday_store_due(f->store, 1, 0, 10, see_due, &seen));
+    assert_int_equal(seen.count, 2);
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_queue_remove(f->store, 1, 1));
+    OK(mayday_store_queue_remove(f->store, 1, 2));
+    OK(mayday_store_commit(f->store));
+    assert_int_equal(query(f, "SELECT count(*) FROM queue"), 1);
+    assert_sums_hold(f);
 }
 
 static void
@@ -143,6 +184,44 @@ test_rollback__undoes_all_and_forgets_dsns(void **state)
     assert_int_equal(seen.count, 1);
     assert_int_equal(seen.numbers[0], 1);
     assert_sums_hold(f);
+}
+
+static void
+test_try_begin__is_busy_while_another_connection_writes(void **state)
+{
+    fixture_t *f = *state;
+    mayday_store_t *other = mayday_store_new(f->path, error, sizeof(error));
+
+    assert_non_null(other);
+    OK(mayday_store_begin(f->store));
+    assert_int_equal(mayday_store_try_begin(other), MAYDAY_BUSY);
+    mayday_store_rollback(other); /* harmless: it has not begun */
+    OK(mayday_store_commit(f->store));
+    OK(mayday_store_try_begin(other));
+    OK(mayday_store_count(other, "sent", "", 1));
+    OK(mayday_store_commit(other));
+    assert_int_equal(count_of(f->store, "sent", ""), 1);
+    mayday_store_free(other);
+}
+
+static void
+test_queued__names_what_the_last_event_waits_for(void **state)
+{
+    fixture_t *f = *state;
+    mayday_store_queued_t queued;
+
+    OK(mayday_store_begin(f->store));
+    OK(add(f->store, &(sample_t){.number = 1}));
+    assert_int_equal(mayday_store_queued(f->store).dsn_count, 0);
+    OK(add(f->store, &(sample_t){.number = 2, .dsns = {DSN_B, DSN_A}}));
+    queued = mayday_store_queued(f->store);
+    assert_int_equal(queued.row, 2);
+    assert_int_equal(queued.dsn_count, 2);
+    assert_int_equal(queued.dsns[0], 1);
+    assert_int_equal(queued.dsns[1], 2);
+    OK(add(f->store, &(sample_t){.number = 2, .dsns = {DSN_A}})); /* it is here already */
+    assert_int_equal(mayday_store_queued(f->store).dsn_count, 0);
+    OK(mayday_store_commit(f->store));
 }
 
 static void
@@ -512,11 +591,14 @@ main(void)
         TEST(test_new__missing_directory_is_told),
         TEST(test_new__link_is_refused),
         TEST(test_new__newer_schema_is_refused_and_untouched),
+        TEST(test_new__older_schema_is_migrated_with_what_it_holds),
         TEST(test_new__other_programs_database_is_refused),
         TEST(test_new__garbage_is_moved_aside),
         TEST(test_new__damaged_page_is_moved_aside),
         TEST(test_new__files_are_the_owners_only),
         TEST(test_rollback__undoes_all_and_forgets_dsns),
+        TEST(test_try_begin__is_busy_while_another_connection_writes),
+        TEST(test_queued__names_what_the_last_event_waits_for),
         TEST(test_commit__survives_a_kill_and_nothing_else_does),
         TEST(test_begin__threads_take_turns),
         TEST(test_count__names_are_bounded_and_the_sum_is_exact),
