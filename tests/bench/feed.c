@@ -1,7 +1,7 @@
 /*
  * Feeds the agent through a lane as fast as it reads, and measures it.
  *
- *   feed PROGRAM [--count N] [--rules FILE] [--dsn DSN]
+ *   feed PROGRAM [--count N] [--rate N] [--rules FILE] [--dsn DSN]
  *
  * Plays the server: prepares an instance in a directory of its own, starts the
  * agent, writes N records of about 3 KB as events, waits until all were read
@@ -174,8 +174,9 @@ thread_cpu_s(pid_t pid, const char *wanted)
     return found;
 }
 
+/* The most memory that it ever had. */
 static long
-agent_rss_kib(pid_t pid)
+agent_peak_kib(pid_t pid)
 {
     char path[64];
     char line[256];
@@ -184,7 +185,7 @@ agent_rss_kib(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
     FILE *f = fopen(path, "r");
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-        if (sscanf(line, "VmRSS: %ld", &kib) == 1) {
+        if (sscanf(line, "VmHWM: %ld", &kib) == 1) {
             break;
         }
     }
@@ -227,12 +228,14 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {{"count", required_argument, NULL, 'c'},
+                                            {"rate", required_argument, NULL, 'p'},
                                             {"rules", required_argument, NULL, 'r'},
                                             {"dsn", required_argument, NULL, 'd'},
                                             {NULL, 0, NULL, 0}};
     char dir[] = "/tmp/mayday-feed-XXXXXX";
     char state[64];
     uint64_t count = 100000;
+    uint64_t rate = 0;
     const char *rules = NULL;
     const char *dsn = NULL;
     mayday_supervisor_t supervisor;
@@ -246,6 +249,9 @@ main(int argc, char **argv)
         case 'c':
             count = strtoull(optarg, NULL, 10);
             break;
+        case 'p':
+            rate = strtoull(optarg, NULL, 10);
+            break;
         case 'r':
             rules = optarg;
             break;
@@ -257,7 +263,7 @@ main(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || mkdtemp(dir) == NULL || lane == NULL) {
-        die("usage: feed PROGRAM [--count N] [--rules FILE] [--dsn DSN]");
+        die("usage: feed PROGRAM [--count N] [--rate N] [--rules FILE] [--dsn DSN]");
     }
     snprintf(state, sizeof(state), "%s/state", dir);
 
@@ -303,7 +309,9 @@ main(int argc, char **argv)
     for (uint64_t n = 0; n < count;) {
         uint64_t free_bytes =
             lane->lane_size - (atomic_load(&slot->tail) - atomic_load(&slot->head));
-        if (free_bytes < 2 * (uint64_t) lane->record_size_max) {
+        uint64_t elapsed_us = mayday_clock_monotonic_us() - started;
+        if (free_bytes < 2 * (uint64_t) lane->record_size_max ||
+            (rate > 0 && n >= elapsed_us * rate / 1000000)) {
             usleep(200);
         } else if (mayday_lane_begin(lane, &record) == MAYDAY_OK) {
             write_one(&record, place, &ids, n);
@@ -326,10 +334,10 @@ main(int argc, char **argv)
     pipeline = thread_cpu_s(agent, "mayday-pipeline") - pipeline;
     delivery = thread_cpu_s(agent, "mayday-delivery") - delivery;
     printf("{\"count\":%llu,\"seconds\":%.3f,\"cpu_s\":%.3f,\"per_second\":%.0f,"
-           "\"per_cpu_second\":%.0f,\"pipeline_us\":%.1f,\"delivery_us\":%.1f,\"rss_kib\":%ld}\n",
+           "\"per_cpu_second\":%.0f,\"pipeline_us\":%.1f,\"delivery_us\":%.1f,\"peak_kib\":%ld}\n",
            (unsigned long long) count, seconds, cpu, (double) count / seconds,
            (double) count / (cpu > 0 ? cpu : 1e-9), pipeline * 1e6 / (double) count,
-           delivery * 1e6 / (double) count, agent_rss_kib(agent));
+           delivery * 1e6 / (double) count, agent_peak_kib(agent));
     mayday_lane_release(lane);
     mayday_instance_close(&supervisor);
     kill(agent, SIGTERM);
