@@ -111,7 +111,7 @@ ask_ssl(values_t *v, const mayday_ap_failure_t *f)
 
 /* What is not given in the place, or empty, the agent takes from the instance. */
 static void
-evaluate(values_t *v, const mayday_ap_failure_t *f, mayday_slice_t scheme)
+evaluate(values_t *v, const mayday_ap_failure_t *f, bool secure)
 {
     const mayday_place_t *place = f->place;
     request_rec *r = f->subject;
@@ -134,7 +134,7 @@ evaluate(values_t *v, const mayday_ap_failure_t *f, mayday_slice_t scheme)
         v->tags[v->tag_count] = tag;
         v->tag_values[v->tag_count++] = mayday_ap_eval(r, tag->expr);
     }
-    if (ssl_value != NULL && mayday_slice_eq(scheme, MAYDAY_SLICE("https"))) {
+    if (secure && ssl_value != NULL) {
         ask_ssl(v, f);
     }
 }
@@ -181,15 +181,20 @@ write_target(mayday_record_t *record, const mayday_ap_failure_t *f)
     mayday_record_text(record, PATH, path);
 }
 
-/* What every record has, in one piece. */
+/* All numbers, in one piece. */
 static void
 write_numbers(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
     const request_rec *first = f->first;
     const conn_rec *c = first->connection;
+    int error = f->cause == NULL || f->kind == MAYDAY_KIND_UPSTREAM_INVALID
+                    ? 0
+                    : mayday_ap_errno(f->cause->status);
+    bool has_body = first->read_length > 0;
+    bool is_stream = c->master != NULL; /* of which it is not told how many there were */
     apr_time_t now = apr_time_now();
     apr_off_t sent = 0;
-    uint8_t *at = mayday_record_numbers(record, 8);
+    uint8_t *at = mayday_record_numbers(record, 8u + (error != 0) + has_body + !is_stream);
 
     if (at == NULL) {
         return;
@@ -206,24 +211,33 @@ write_numbers(mayday_record_t *record, const mayday_ap_failure_t *f)
                                                         : 0);
     at = mayday_record_number(at, MAYDAY_FIELD_SERVER_PORT, c->local_addr->port);
     at = mayday_record_number(at, MAYDAY_FIELD_RESPONSE_BODY_BYTES, (uint64_t) sent);
-    (void) mayday_record_number(at, MAYDAY_FIELD_CONNECTION,
-                                (uint64_t) (c->master != NULL ? c->master->id : c->id));
+    at = mayday_record_number(at, MAYDAY_FIELD_CONNECTION,
+                              (uint64_t) (is_stream ? c->master->id : c->id));
+    if (error != 0) {
+        at = mayday_record_number(at, MAYDAY_FIELD_ERRNO, (uint64_t) error);
+    }
+    if (has_body) {
+        at = mayday_record_number(at, MAYDAY_FIELD_REQUEST_BODY_BYTES,
+                                  (uint64_t) first->read_length);
+    }
+    if (!is_stream) {
+        (void) mayday_record_number(at, MAYDAY_FIELD_CONNECTION_REQUESTS,
+                                    (uint64_t) c->keepalives + (c->keepalive != AP_CONN_KEEPALIVE));
+    }
 }
 
 static void
-write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, mayday_slice_t scheme,
+write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, bool secure,
               const mayday_ap_ctx_t *ctx)
 {
     const request_rec *r = f->first;
     const char *host = apr_table_get(r->headers_in, "Host");
-    int error = f->cause == NULL ? 0 : mayday_ap_errno(f->cause->status);
 
     mayday_record_text(record, EVENT_ID, mayday_slice(ctx->event_id, sizeof(ctx->event_id)));
-    if (error != 0 && f->kind != MAYDAY_KIND_UPSTREAM_INVALID) {
-        mayday_record_u64(record, MAYDAY_FIELD_ERRNO, (uint64_t) error);
-    }
     mayday_record_text(record, METHOD, mayday_slice_str(r->method));
-    mayday_record_text(record, SCHEME, scheme);
+    if (secure) {
+        mayday_record_text(record, SCHEME, MAYDAY_SLICE("https"));
+    }
     mayday_record_text(record, HOST, mayday_slice_str(host != NULL ? host : r->hostname));
     write_target(record, f);
     mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
@@ -232,6 +246,9 @@ write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, mayday_slic
     mayday_record_text(record, LOCATION,
                        f->proxied ? MAYDAY_SLICE("proxy-server")
                                   : mayday_slice_str(f->subject->handler));
+    if (f->place->collect->user_info) {
+        mayday_record_text(record, CLIENT_ADDRESS, mayday_slice_str(r->useragent_ip));
+    }
 }
 
 static void
@@ -367,25 +384,6 @@ write_values(mayday_record_t *record, const values_t *v)
     }
 }
 
-static void
-write_client(mayday_record_t *record, const mayday_ap_failure_t *f)
-{
-    const conn_rec *c = f->first->connection;
-
-    if (f->place->collect->user_info) {
-        mayday_record_text(record, CLIENT_ADDRESS, mayday_slice_str(f->first->useragent_ip));
-    }
-    if (f->first->read_length > 0) {
-        mayday_record_u64(record, MAYDAY_FIELD_REQUEST_BODY_BYTES,
-                          (uint64_t) f->first->read_length);
-    }
-    /* of the streams of HTTP/2 it is not told how many there were */
-    if (c->master == NULL) {
-        mayday_record_u64(record, MAYDAY_FIELD_CONNECTION_REQUESTS,
-                          (uint64_t) c->keepalives + (c->keepalive != AP_CONN_KEEPALIVE));
-    }
-}
-
 /* Those of the answer that tell a client, or who looks for it elsewhere, something. */
 static bool
 is_worth_having(const char *name)
@@ -487,17 +485,17 @@ static void
 write_record(const mayday_ap_failure_t *f)
 {
     const mayday_trace_t *trace = mayday_ap_trace(f->first, f->place);
-    mayday_slice_t scheme = mayday_slice_str(ap_http_scheme(f->first));
+    bool secure = strcmp(ap_http_scheme(f->first), "https") == 0;
     mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(f->first); /* the trace is in it */
     mayday_record_t record;
     values_t values;
 
-    evaluate(&values, f, scheme);
+    evaluate(&values, f, secure);
     if (mayday_lane_begin(&mayday_ap.lane, &record) != MAYDAY_OK) {
         return; /* counted */
     }
     write_numbers(&record, f);
-    write_failure(&record, f, scheme, ctx);
+    write_failure(&record, f, secure, ctx);
     if (f->proxied) {
         write_upstream(&record, f);
         write_attempts(&record, f);
@@ -505,7 +503,6 @@ write_record(const mayday_ap_failure_t *f)
     write_lines(&record, f);
     write_trace(&record, trace, ctx->baggage);
     write_values(&record, &values);
-    write_client(&record, f);
     write_response_headers(&record, f);
     write_headers(&record, f->place->collect, f->first->headers_in);
     mayday_lane_commit(&record);

@@ -45,7 +45,7 @@ balancer_name(const char *url)
 bool
 mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend)
 {
-    const char *url, *host, *at;
+    const char *url, *host;
     size_t len;
 
     if (r->proxyreq == PROXYREQ_NONE || r->filename == NULL ||
@@ -59,11 +59,8 @@ mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend)
     }
     backend->scheme = mayday_slice(url, (size_t) (host - url));
     host += 3;
-    len = strcspn(host, "/?#");
-    at = memrchr(host, '@', len);
-    if (at != NULL) {
-        len -= (size_t) (at + 1 - host);
-        host = at + 1;
+    for (len = strcspn(host, "/?#@"); host[len] == '@'; len = strcspn(host, "/?#@")) {
+        host += len + 1;
     }
     backend->authority = mayday_slice(host, len);
     backend->unix_path = apr_table_get(r->notes, "uds_path");
@@ -86,11 +83,9 @@ unix_name(mayday_slice_t path, char *storage, size_t size)
 static bool
 has_port(mayday_slice_t authority)
 {
-    /* an IPv6 address has colons of its own, behind which comes a bracket */
-    const char *colon = memrchr(authority.data, ':', authority.len);
-
-    return colon != NULL &&
-           memchr(colon, ']', authority.len - (size_t) (colon - authority.data)) == NULL;
+    /* the colons of an IPv6 address are in brackets */
+    return authority.len > 0 && authority.data[authority.len - 1] != ']' &&
+           memrchr(authority.data, ':', authority.len) != NULL;
 }
 
 mayday_slice_t
