@@ -124,9 +124,13 @@ void
 mayday_event_degrade(mayday_event_t *event, const char *error)
 {
     uint64_t suppressed = event->suppressed;
+    mayday_slice_t route = event->route;
+    bool route_is_template = event->route_is_template;
 
     mayday_event_init(event, event->view, event->settings);
     event->suppressed = suppressed;
+    event->route = route;
+    event->route_is_template = route_is_template;
     event->rule_error = error;
     event->degraded = true;
 }

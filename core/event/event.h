@@ -23,6 +23,7 @@
 
 #include "core/base/buf.h"
 #include "core/event/record_read.h"
+#include "core/event/scrub.h"
 #include "core/event/settings_read.h"
 
 typedef enum {
@@ -62,6 +63,9 @@ struct mayday_event {
                                       set until the event is serialised         */
     const char *rule_error;        /* NULL, or what a rule did wrong (tag mayday.rule_error) */
     bool degraded;                 /* only what the allow-list names is built   */
+    mayday_slice_t route;          /* in the place of the normalised path; empty: none. Set
+                                      right after init, borrowed                */
+    bool route_is_template;        /* somebody wrote it down                    */
     mayday_event_filter_t filters[MAYDAY_EVENT_FILTERS_MAX]; /* in order          */
     size_t filter_count;
     mayday_remarked_t *remarks; /* texts that filters changed; NULL: none        */
@@ -159,7 +163,19 @@ void mayday_event_value(const mayday_event_t *event, mayday_buf_t *value);
 /* "type: value" of the main exception as it stands now, rules included. */
 void mayday_event_title(mayday_event_t *event, mayday_buf_t *title);
 
+/* ---- route.c ---- */
+
+/* A route is cut here wherever it is used, so that all uses agree. */
+#define MAYDAY_ROUTE_SIZE 512
+#define MAYDAY_PATH_SIZE (MAYDAY_SCRUB_SIZE(MAYDAY_FIELD_MAX_PATH) + 1)
+
 /* Path with ids, hashes, dates and mail addresses replaced by "*". */
 void mayday_route_normalise(mayday_slice_t path, mayday_buf_t *route);
+
+/* The path without secrets (";jsessionid=…"); storage is of MAYDAY_PATH_SIZE. */
+mayday_slice_t mayday_event_path(const mayday_event_t *event, char *storage);
+
+/* What groups and names the request; storage is of MAYDAY_ROUTE_SIZE. */
+mayday_slice_t mayday_event_route(const mayday_event_t *event, char *storage);
 
 #endif

@@ -30,10 +30,6 @@ enum {
     MAYDAY_MESSAGE_MAX = 2048 /* of a breadcrumb; Sentry takes 8192           */
 };
 
-/* Ours: a route is cut here wherever it is used, so that all uses agree. */
-#define MAYDAY_ROUTE_SIZE 512
-#define MAYDAY_PATH_SIZE (MAYDAY_SCRUB_SIZE(MAYDAY_FIELD_MAX_PATH) + 1)
-
 #define MAYDAY_PART(id, key, builder) cJSON *mayday_build_##builder(mayday_event_t *event);
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
@@ -60,14 +56,6 @@ mayday_slice_t mayday_view_method(const mayday_record_view_t *view);
 
 /* The upstream as configured, else its first peer, else empty. */
 mayday_slice_t mayday_view_upstream(const mayday_record_view_t *view);
-
-/*
- * The path without secrets (";jsessionid=…"); storage is of MAYDAY_PATH_SIZE.
- */
-mayday_slice_t mayday_view_path(const mayday_record_view_t *view, char *storage);
-
-/* The path's route; storage is of MAYDAY_ROUTE_SIZE. */
-mayday_slice_t mayday_view_route(const mayday_record_view_t *view, char *storage);
 
 /* How many different peers were tried. */
 size_t mayday_view_peers(const mayday_record_view_t *view);

@@ -56,16 +56,16 @@ add_upstream(const mayday_record_view_t *view, mayday_buf_t *value)
 }
 
 static void
-add_transaction(const mayday_record_view_t *view, mayday_buf_t *value)
+add_transaction(const mayday_event_t *event, mayday_buf_t *value)
 {
     char route[MAYDAY_ROUTE_SIZE];
-    mayday_slice_t method = mayday_view_method(view);
+    mayday_slice_t method = mayday_view_method(event->view);
 
     if (method.len > 0) {
         mayday_buf_add(value, method);
         mayday_buf_addc(value, ' ');
     }
-    mayday_buf_add(value, mayday_view_route(view, route));
+    mayday_buf_add(value, mayday_event_route(event, route));
 }
 
 static void
@@ -157,7 +157,7 @@ add_internal(const mayday_event_t *event, mayday_buf_t *value)
         return;
     }
     mayday_buf_addf(value, "%u while serving ", (unsigned) mayday_view_u64(view, STATUS));
-    add_transaction(view, value);
+    add_transaction(event, value);
 }
 
 void
@@ -177,12 +177,12 @@ mayday_event_value(const mayday_event_t *event, mayday_buf_t *value)
         add_internal(event, value);
         break;
     case MAYDAY_KIND_LIMITED:
-        add_transaction(view, value);
+        add_transaction(event, value);
         mayday_buf_addf(value, " %s with %u", kind->says, (unsigned) mayday_view_u64(view, STATUS));
         break;
     case MAYDAY_KIND_CLIENT_CLOSED:
         if (mayday_view_upstream(view).len == 0) {
-            add_transaction(view, value);
+            add_transaction(event, value);
             mayday_buf_addf(value, " %s", kind->says);
             break;
         }

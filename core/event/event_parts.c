@@ -38,32 +38,6 @@ mayday_view_upstream(const mayday_record_view_t *view)
     return upstream.len == 0 && view->attempt_count > 0 ? view->attempts[0].peer : upstream;
 }
 
-mayday_slice_t
-mayday_view_route(const mayday_record_view_t *view, char *storage)
-{
-    char path[MAYDAY_PATH_SIZE];
-    mayday_buf_t route;
-
-    mayday_buf_init(&route, storage, MAYDAY_ROUTE_SIZE);
-    mayday_route_normalise(mayday_view_path(view, path), &route);
-    return mayday_buf_slice(&route);
-}
-
-/* Without "=", nothing of a path can be a secret's name and value. */
-mayday_slice_t
-mayday_view_path(const mayday_record_view_t *view, char *storage)
-{
-    mayday_slice_t path = mayday_view_text(view, PATH);
-    mayday_buf_t scrubbed;
-
-    if (path.len == 0 || memchr(path.data, '=', path.len) == NULL) {
-        return path;
-    }
-    mayday_buf_init(&scrubbed, storage, MAYDAY_PATH_SIZE);
-    (void) mayday_scrub_text(&scrubbed, path);
-    return mayday_buf_slice(&scrubbed);
-}
-
 size_t
 mayday_view_peers(const mayday_record_view_t *view)
 {
@@ -266,7 +240,7 @@ mayday_build_transaction(mayday_event_t *event)
     mayday_buf_init(&text, storage, sizeof(storage));
     mayday_buf_add(&text, method);
     mayday_buf_adds(&text, method.len > 0 ? " " : "");
-    mayday_buf_add(&text, mayday_view_route(event->view, route));
+    mayday_buf_add(&text, mayday_event_route(event, route));
     return text_part(event, MAYDAY_PART_TRANSACTION, mayday_buf_slice(&text),
                      MAYDAY_TEXT_SHORT_MAX);
 }
@@ -275,10 +249,11 @@ cJSON *
 mayday_build_transaction_info(mayday_event_t *event)
 {
     bool replaced = (event->replaced >> MAYDAY_PART_TRANSACTION & 1) != 0;
+    const char *source = event->route_is_template ? "route" : "sanitized";
     cJSON *info = cJSON_CreateObject();
 
-    mayday_json_add_constant(info, "source",
-                             replaced || transaction_is_given(event) ? "custom" : "sanitized");
+    source = replaced || transaction_is_given(event) ? "custom" : source;
+    mayday_json_add_constant(info, "source", source);
     return info;
 }
 

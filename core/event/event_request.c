@@ -161,7 +161,7 @@ add_url(mayday_event_t *event, cJSON *request)
     mayday_buf_init(&url, storage, sizeof(storage));
     mayday_buf_adds(&url, secure ? "https://" : "http://");
     mayday_buf_add(&url, host.len > 0 ? host : MAYDAY_SLICE("localhost"));
-    add_path(&url, mayday_view_path(view, path));
+    add_path(&url, mayday_event_path(event, path));
     cJSON *item = mayday_json_text(mayday_buf_slice(&url), MAYDAY_URL_MAX, flags, &info);
     if (info.chars_whole > info.chars || (flags & MAYDAY_FIELD_CUT) != 0) {
         mayday_note_cut(event, &info,

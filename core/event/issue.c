@@ -82,7 +82,7 @@ default_entries(const mayday_event_t *event, default_t *d)
                            (unsigned) (mayday_view_u64(view, STATUS) % 1000));
         d->entries[n++] = mayday_slice(d->status, (size_t) len);
         d->entries[n++] = mayday_view_method(view);
-        d->entries[n++] = clean(mayday_view_route(view, d->route), d->clean, sizeof(d->clean));
+        d->entries[n++] = clean(mayday_event_route(event, d->route), d->clean, sizeof(d->clean));
     }
     d->count = n;
 }

@@ -155,3 +155,33 @@ mayday_route_normalise(mayday_slice_t path, mayday_buf_t *route)
         begin = i + 1;
     }
 }
+
+/* Without "=", nothing of a path can be a secret's name and value. */
+mayday_slice_t
+mayday_event_path(const mayday_event_t *event, char *storage)
+{
+    mayday_slice_t path = mayday_view_text(event->view, PATH);
+    mayday_buf_t scrubbed;
+
+    if (path.len == 0 || memchr(path.data, '=', path.len) == NULL) {
+        return path;
+    }
+    mayday_buf_init(&scrubbed, storage, MAYDAY_PATH_SIZE);
+    (void) mayday_scrub_text(&scrubbed, path);
+    return mayday_buf_slice(&scrubbed);
+}
+
+mayday_slice_t
+mayday_event_route(const mayday_event_t *event, char *storage)
+{
+    char path[MAYDAY_PATH_SIZE];
+    mayday_buf_t route;
+
+    mayday_buf_init(&route, storage, MAYDAY_ROUTE_SIZE);
+    if (event->route.len > 0) {
+        mayday_buf_add(&route, event->route);
+    } else {
+        mayday_route_normalise(mayday_event_path(event, path), &route);
+    }
+    return mayday_buf_slice(&route);
+}
