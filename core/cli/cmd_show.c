@@ -2,7 +2,6 @@
  * mayday show: one event as a page. What a developer asks first comes first: what
  * failed, which request, whose, which upstream, what the server's log says.
  */
-#include <ctype.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -155,33 +154,10 @@ show_list(const mayday_term_t *term, const char *name, const cJSON *list)
 
 /* ---- the page ---- */
 
-/* Microseconds since 1970 of "2026-11-22T14:03:22.123456Z"; 0: not one. */
-static uint64_t
-timestamp_us(const cJSON *timestamp)
-{
-    const char *text = cJSON_GetStringValue(timestamp);
-    struct tm tm = {0};
-    const char *rest;
-    double fraction;
-    time_t t;
-
-    if (cJSON_IsNumber(timestamp)) {
-        return timestamp->valuedouble > 0 && timestamp->valuedouble < 1e11
-                   ? (uint64_t) (timestamp->valuedouble * 1e6)
-                   : 0;
-    }
-    rest = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (rest == NULL || (t = timegm(&tm)) < 0) {
-        return 0;
-    }
-    fraction = rest[0] == '.' && isdigit((unsigned char) rest[1]) ? strtod(rest, NULL) : 0;
-    return (uint64_t) t * 1000000 + (uint64_t) (fraction * 1e6);
-}
-
 static void
 show_when(const mayday_term_t *term, const cJSON *event)
 {
-    uint64_t time_us = timestamp_us(get(event, "timestamp")), now_us = mayday_clock_us();
+    uint64_t time_us = mayday_json_time_us(get(event, "timestamp")), now_us = mayday_clock_us();
     time_t t = (time_t) (time_us / 1000000);
     struct tm tm;
     char text[64], ago[48];

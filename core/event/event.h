@@ -81,6 +81,19 @@ void mayday_event_memory_end(void);
 void mayday_event_init(mayday_event_t *event, const mayday_record_view_t *view,
                        const mayday_settings_t *settings);
 
+/*
+ * An event from its JSON instead of a record, to run rules over it again: all
+ * parts are there as they went out, after scrubbing and rules, and view, the
+ * caller's, gets what the JSON tells of the record: what rules are told as hint
+ * and what groups by default. json was made under the same arena and loses its
+ * members to the event; view and event live as long as it does. MAYDAY_INVALID:
+ * no member of it is a part of an event.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_event_from_json(mayday_event_t *event,
+                                                     mayday_record_view_t *view,
+                                                     const mayday_settings_t *settings,
+                                                     cJSON *json);
+
 /* The part, built now if it was not; NULL: this event has none. Borrowed. */
 cJSON *mayday_event_part(mayday_event_t *event, mayday_part_t part);
 

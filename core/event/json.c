@@ -5,7 +5,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CJSON_DIGITS 1e15            /* from here on cJSON writes an exponent       */
 #define EXACT_MAX 9007199254740992.0 /* 2^53: up to here a double is a whole number */
@@ -80,4 +82,25 @@ mayday_json_us(const cJSON *object, const char *key)
     double number = mayday_json_number(object, key);
 
     return number > 0 && number < 1e18 ? (uint64_t) number : 0;
+}
+
+uint64_t
+mayday_json_time_us(const cJSON *timestamp)
+{
+    const char *text = cJSON_GetStringValue(timestamp), *rest;
+    struct tm tm = {0};
+    double fraction;
+    time_t t;
+
+    if (cJSON_IsNumber(timestamp)) {
+        return timestamp->valuedouble > 0 && timestamp->valuedouble < 1e11
+                   ? (uint64_t) (timestamp->valuedouble * 1e6)
+                   : 0;
+    }
+    rest = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest == NULL || (t = timegm(&tm)) < 0) {
+        return 0;
+    }
+    fraction = rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9' ? strtod(rest, NULL) : 0;
+    return (uint64_t) t * 1000000 + (uint64_t) (fraction * 1e6 + 0.5);
 }

@@ -19,6 +19,12 @@ double mayday_json_number(const cJSON *object, const char *key);
 uint64_t mayday_json_us(const cJSON *object, const char *key);
 
 /*
+ * Microseconds since 1970 of an event's timestamp, "2026-11-22T14:03:22.123456Z" or
+ * a number of seconds; 0: it is neither.
+ */
+uint64_t mayday_json_time_us(const cJSON *timestamp);
+
+/*
  * The document's text, indented if it is for people; free it with cJSON_free.
  * NULL: no memory, or json is NULL. Numbers that cJSON would have written with
  * an exponent are cJSON_Raw in the document afterwards.
