@@ -235,6 +235,7 @@ mayday_store_commit(mayday_store_t *store)
         mayday_store_rollback(store);
         return MAYDAY_ERROR;
     }
+    store->given_up = store->giving_up;
     store->writing = false;
     pthread_mutex_unlock(&write_lock);
     return MAYDAY_OK;
@@ -257,6 +258,7 @@ mayday_store_rollback(mayday_store_t *store)
         }
     }
     dsn_cache_clear(store);
+    store->giving_up = store->given_up;
     store->writing = false;
     pthread_mutex_unlock(&write_lock);
 }

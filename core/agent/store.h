@@ -214,8 +214,8 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_trim(mayday_store_t *store,
                                                 uint64_t now_us);
 
 /*
- * The newest event that this connection's trims gave up undelivered; 0: none. No
- * queue row up to it is left, so once it is committed nobody may send those that
+ * The newest event that this connection's trims gave up undelivered and that was
+ * committed; 0: none. No queue row up to it is left, so nobody may send those that
  * are still in memory: they were counted as dropped.
  */
 int64_t mayday_store_given_up(const mayday_store_t *store);

@@ -41,7 +41,7 @@ struct mayday_store {
     size_t dsn_next; /* place of the cache to be used next */
     int64_t queued_row, queued_dsns[MAYDAY_SETTINGS_DSN_MAX]; /* of the last event added */
     size_t queued_count;
-    int64_t given_up; /* the last row that trim gave up */
+    int64_t giving_up, given_up; /* the last row that trim gave up; committed */
     char path[MAYDAY_STORE_PATH_SIZE];
     char error[256];
 };

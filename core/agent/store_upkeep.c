@@ -64,7 +64,7 @@ event_give_up(mayday_store_t *store, sqlite3_int64 row, const char *reason)
     if (rc == MAYDAY_OK) {
         rc = mayday_store_count(store, "dropped", reason, (uint64_t) sqlite3_changes(store->db));
     }
-    store->given_up = row;
+    store->giving_up = row;
     return rc == MAYDAY_OK ? event_erase(store, row) : rc;
 }
 

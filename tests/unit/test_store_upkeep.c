@@ -16,6 +16,28 @@ trim(fixture_t *f, uint64_t queue_size, uint64_t retention_s, uint64_t now_us)
 }
 
 static void
+test_trim__what_was_rolled_back_is_not_given_up(void **state)
+{
+    fixture_t *f = *state;
+    mayday_store_bounds_t nothing = {.queue_size = 1}, all = {.queue_size = 1 << 20};
+
+    add_now(f->store, &(sample_t){.number = 1, .dsns = {DSN_A}});
+    add_now(f->store, &(sample_t){.number = 2, .dsns = {DSN_A}});
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_trim(f->store, &nothing, NOW_US));
+    mayday_store_rollback(f->store);
+    assert_int_equal(mayday_store_given_up(f->store), 0);
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_trim(f->store, &all, NOW_US));
+    OK(mayday_store_commit(f->store));
+    assert_int_equal(mayday_store_given_up(f->store), 0);
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_trim(f->store, &nothing, NOW_US));
+    OK(mayday_store_commit(f->store));
+    assert_int_equal(mayday_store_given_up(f->store), 2);
+}
+
+static void
 test_trim__within_bounds_nothing_goes(void **state)
 {
     fixture_t *f = *state;
@@ -233,6 +255,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_trim__what_was_rolled_back_is_not_given_up),
         TEST(test_trim__within_bounds_nothing_goes),
         TEST(test_trim__overflow_gives_up_the_oldest_and_counts_each_dsn),
         TEST(test_trim__delivered_events_go_without_a_loss),
