@@ -198,6 +198,13 @@ sanitize: ## every test again with ASan and UBSan (NGINX_SRC=DIR: in nginx itsel
 	    $(if $(NGINX_SRC),MAYDAY_NGINX=$(abspath $(BUILD)/asan/nginx/objs/nginx)) \
 	    $(VENV)/bin/pytest -q -p no:cacheprovider tests/behaviour $(PYTEST)
 
+.PHONY: fuzz
+fuzz: ## random rules over random events, with ASan and UBSan (FUZZ_SECONDS=600, FUZZ_SEED=)
+	@$(MAKE) --no-print-directory -s BUILD=$(BUILD)/asan SANITIZE=address,undefined \
+	    $(BUILD)/asan/unit/test_rules_fuzz
+	@MAYDAY_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) \
+	    MAYDAY_FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BUILD)/asan/unit/test_rules_fuzz
+
 .PHONY: bench
 bench: ## measure the budgets, print each beside its bound
 	@packaging/packages.sh install build servers demo test bench
