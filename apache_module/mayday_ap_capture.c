@@ -159,7 +159,7 @@ static void
 write_target(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
     mayday_slice_t path = mayday_slice_str(f->first->unparsed_uri);
-    const char *query, *fragment;
+    const char *query;
 
     if (path.len == 0) {
         return;
@@ -167,9 +167,8 @@ write_target(mayday_record_t *record, const mayday_ap_failure_t *f)
     if (*path.data != '/') {
         path = without_origin(path);
     }
-    fragment = memchr(path.data, '#', path.len);
-    if (fragment != NULL) {
-        path.len = (size_t) (fragment - path.data);
+    if (f->first->parsed_uri.fragment != NULL) {
+        path.len = strcspn(path.data, "#");
     }
     query = memchr(path.data, '?', path.len);
     if (query != NULL) {
@@ -272,12 +271,11 @@ write_attempts(mayday_record_t *record, const mayday_ap_failure_t *f)
     mayday_record_attempt_t attempt = {
         .connect_ms = -1, .header_ms = -1, .response_ms = -1, .bytes_received = -1};
     unsigned count = f->peer_count;
-    /* where nobody was tried, the balancer's name stands in the peer's place */
-    mayday_slice_t last = f->answered != 0 || count == 0 ? f->peer : f->peers[count - 1];
+    mayday_slice_t last = f->peer; /* where nobody was tried, the balancer's name */
 
     /* who answered may have broken off later: then the error log spoke of it, too */
-    if (count > 0 && mayday_slice_eq(f->peers[count - 1], last)) {
-        count--;
+    if (count > 0 && (f->answered == 0 || mayday_slice_eq(f->peers[count - 1], last))) {
+        last = f->peers[--count];
     }
     for (unsigned i = 0; i < count; i++) {
         mayday_record_attempt(record, &attempt, f->peers[i]);
@@ -406,12 +404,14 @@ is_worth_having(const char *name)
 static void
 write_response_headers(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
-    const apr_array_header_t *headers = apr_table_elts(f->subject->headers_out);
-    const apr_table_entry_t *entries = (const apr_table_entry_t *) headers->elts;
+    const apr_array_header_t *headers;
+    const apr_table_entry_t *entries;
 
     if (f->proxied && f->answered == 0) {
         return; /* it is httpd's own page */
     }
+    headers = apr_table_elts(f->subject->headers_out);
+    entries = (const apr_table_entry_t *) headers->elts;
     for (int i = 0; i < headers->nelts; i++) {
         if (is_worth_having(entries[i].key)) {
             mayday_record_pair(record, MAYDAY_FIELD_RESPONSE_HEADER,
