@@ -28,9 +28,10 @@ typedef struct {
 typedef struct {
     lua_State *L;
     mayday_pii_t pii;
-    mayday_event_t *event; /* NULL: none is; then there is no arena  */
-    int seen;              /* index of the set of tables walked      */
+    mayday_event_t *event; /* NULL: none is; then there is no arena */
+    size_t values;         /* looked at so far, to be bounded       */
     int depth;
+    const void *tables[MAYDAY_RULES_DEPTH_MAX]; /* on the way to here, to find cycles */
 } walk_t;
 
 /* ---- a team's own patterns ---- */
@@ -241,8 +242,9 @@ take_options(lua_State *L, mayday_pii_t *pii)
 
     own_t *own = own_of(L);
 
-    *pii = (mayday_pii_t){.kinds = MAYDAY_PII_ALL, .owns = &own->owns};
+    *pii = (mayday_pii_t){.kinds = MAYDAY_PII_ALL};
     if (own->owns.count > 0) {
+        pii->owns = &own->owns;
         own->late_us = thread_cpu_us() + (uint64_t) MAYDAY_RULES_EVENT_MS_MAX * 1000;
     }
     if (!lua_isnoneornil(L, 2)) {
@@ -321,6 +323,9 @@ walk_value(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name)
     if (place == MAYDAY_PII_PLACE_SKIP) {
         return false;
     }
+    if (++walk->values > MAYDAY_RULES_NODES_MAX) {
+        mayday_rules_raise(L, "too many values");
+    }
     switch (lua_type(L, -1)) {
     case LUA_TSTRING:
         if (place == MAYDAY_PII_PLACE_ADDRESS) {
@@ -357,7 +362,8 @@ note_rename(walk_t *walk, mayday_pii_place_t place, int renames)
     size_t len;
     const char *key = lua_tolstring(L, -1, &len);
 
-    if (!push_scrubbed(walk, place, MAYDAY_PII_NAME_PLAIN, mayday_slice(key, len))) {
+    if (mayday_pii_measure_name(&walk->pii, place, mayday_slice(key, len)) == 0 ||
+        !push_scrubbed(walk, place, MAYDAY_PII_NAME_PLAIN, mayday_slice(key, len))) {
         return;
     }
     if (lua_isnil(L, renames)) {
@@ -490,20 +496,15 @@ walk_table(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name)
 
     mayday_sandbox_guard(L);
     luaL_checkstack(L, 12, "tables are nested too deep");
-    lua_pushvalue(L, table);
-    lua_rawget(L, walk->seen);
-    if (!lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        return;
+    for (int i = 0; i < walk->depth; i++) {
+        if (walk->tables[i] == lua_topointer(L, table)) {
+            return;
+        }
     }
-    lua_pop(L, 1);
     if (walk->depth == MAYDAY_RULES_DEPTH_MAX) {
         mayday_rules_raise(L, "tables are nested too deep");
     }
-    lua_pushvalue(L, table);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, walk->seen);
-    walk->depth++;
+    walk->tables[walk->depth++] = lua_topointer(L, table);
     if (place == MAYDAY_PII_PLACE_USER && walk->pii.mode == MAYDAY_PII_HASH) {
         hash_address(walk, table);
     }
@@ -521,7 +522,10 @@ static void
 begin(walk_t *walk, lua_State *L)
 {
     lua_settop(L, 2);
-    *walk = (walk_t){.L = L, .event = mayday_rules_of(L)->event};
+    walk->L = L;
+    walk->event = mayday_rules_of(L)->event;
+    walk->values = 0;
+    walk->depth = 0;
     take_options(L, &walk->pii);
 }
 
@@ -559,8 +563,6 @@ scrub(lua_State *L)
 
     luaL_checktype(L, 1, LUA_TTABLE);
     begin(&walk, L);
-    lua_newtable(L);
-    walk.seen = lua_gettop(L);
     if (event == NULL) {
         lua_pushvalue(L, 1);
         walk_table(&walk, MAYDAY_PII_PLACE_ANY, MAYDAY_PII_NAME_PLAIN);

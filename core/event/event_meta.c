@@ -14,8 +14,6 @@
  *
  * Runs in the agent's pipeline thread; JSON is made in the event's arena.
  */
-#include <stdio.h>
-
 #include "core/capture/record_format.h"
 #include "core/event/event_build.h"
 
@@ -77,6 +75,22 @@ remarked_of(const walk_t *walk, const char *text)
     return same;
 }
 
+enum { INDEX_SIZE = 24 };
+
+/* An index as Relay writes it, a key; ends in storage. */
+static const char *
+index_key(size_t index, char storage[INDEX_SIZE])
+{
+    char *p = storage + INDEX_SIZE - 1;
+
+    *p = '\0';
+    do {
+        *--p = (char) ('0' + index % 10);
+        index /= 10;
+    } while (index > 0);
+    return p;
+}
+
 /* The object of _meta about the value that is looked at. */
 static cJSON *
 note_here(walk_t *walk)
@@ -88,9 +102,9 @@ note_here(walk_t *walk)
         walk->meta = cJSON_CreateObject();
     }
     for (i = 0, at = walk->meta; i < walk->depth; i++) {
-        char index[24];
-        (void) snprintf(index, sizeof(index), "%zu", walk->path[i].index);
-        at = mayday_json_object_at(at, walk->path[i].key != NULL ? walk->path[i].key : index);
+        char storage[INDEX_SIZE];
+        const char *key = walk->path[i].key;
+        at = mayday_json_object_at(at, key != NULL ? key : index_key(walk->path[i].index, storage));
     }
     return mayday_json_object_at(at, "");
 }
@@ -215,9 +229,9 @@ walk_item(walk_t *walk, const cJSON *item, const cJSON *cut)
         const cJSON *inner = NULL;
 
         if (cut != NULL) {
-            char key[24];
-            (void) snprintf(key, sizeof(key), "%zu", index);
-            inner = cJSON_GetObjectItemCaseSensitive(cut, object ? child->string : key);
+            char storage[INDEX_SIZE];
+            inner = cJSON_GetObjectItemCaseSensitive(cut, object ? child->string
+                                                                 : index_key(index, storage));
         }
         walk->path[walk->depth].key = object ? child->string : NULL;
         walk->path[walk->depth].index = index++;

@@ -122,11 +122,9 @@ void mayday_pii_put(const mayday_pii_t *pii, unsigned kind, mayday_slice_t text,
 /* ---- places: what is looked for where in an event ---- */
 
 typedef enum {
-#define MAYDAY_PII_PLACE(id, kinds, inner) MAYDAY_PII_PLACE_##id,
-#define MAYDAY_PII_CHILD(id, key, inner)
+#define MAYDAY_PII_PLACE(id, kinds, inner, members) MAYDAY_PII_PLACE_##id,
 #include "core/filter/pii_places.def"
 #undef MAYDAY_PII_PLACE
-#undef MAYDAY_PII_CHILD
     MAYDAY_PII_PLACES
 } mayday_pii_place_t;
 
@@ -150,6 +148,10 @@ typedef struct {
 /* The room for what becomes of text, its NUL included; 0: it stays as it is. */
 size_t mayday_pii_measure(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii_name_t name,
                           mayday_slice_t text);
+
+/* The same for the name of a value, which may be a query's or a team's own. */
+size_t mayday_pii_measure_name(const mayday_pii_t *pii, mayday_pii_place_t place,
+                               mayday_slice_t name);
 
 /* Appends it to out; remarks may be NULL. */
 void mayday_pii_write(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii_name_t name,

@@ -20,28 +20,26 @@ enum { DEPTH_MAX = 64 };
 #define ALL MAYDAY_PII_ALL
 #define BIT(kind) MAYDAY_PII_BIT(MAYDAY_PII_##kind)
 
+typedef struct {
+    mayday_slice_t key; /* empty: the last one */
+    mayday_pii_place_t place;
+} member_t;
+
+#define MEMBER(key, id) {{key, sizeof(key) - 1}, MAYDAY_PII_PLACE_##id},
+#define MAYDAY_PII_PLACE(id, kinds, inner, members)                                                \
+    static const member_t members_of_##id[] = {members{{NULL, 0}, MAYDAY_PII_PLACE_SKIP}};
+#include "core/filter/pii_places.def"
+#undef MAYDAY_PII_PLACE
+
 static const struct {
     uint32_t kinds;
     mayday_pii_place_t inner;
+    const member_t *members;
 } places[MAYDAY_PII_PLACES] = {
-#define MAYDAY_PII_PLACE(id, kinds, inner)                                                         \
-    [MAYDAY_PII_PLACE_##id] = {(kinds), MAYDAY_PII_PLACE_##inner},
-#define MAYDAY_PII_CHILD(id, key, inner)
+#define MAYDAY_PII_PLACE(id, kinds, inner, members)                                                \
+    [MAYDAY_PII_PLACE_##id] = {(kinds), MAYDAY_PII_PLACE_##inner, members_of_##id},
 #include "core/filter/pii_places.def"
 #undef MAYDAY_PII_PLACE
-#undef MAYDAY_PII_CHILD
-};
-
-static const struct {
-    mayday_pii_place_t place, inner;
-    mayday_slice_t key;
-} children[] = {
-#define MAYDAY_PII_PLACE(id, kinds, inner)
-#define MAYDAY_PII_CHILD(id, key, inner)                                                           \
-    {MAYDAY_PII_PLACE_##id, MAYDAY_PII_PLACE_##inner, {key, sizeof(key) - 1}},
-#include "core/filter/pii_places.def"
-#undef MAYDAY_PII_PLACE
-#undef MAYDAY_PII_CHILD
 };
 
 /* "kernel_version", "X-Client-Version": digits with dots are no address there. */
@@ -50,7 +48,8 @@ is_version(mayday_slice_t key)
 {
     const size_t len = sizeof("version") - 1;
 
-    return key.len >= len && mayday_pii_ihas(key, key.len - len, "version");
+    return key.len >= len && (key.data[key.len - 1] | 0x20) == 'n' &&
+           mayday_pii_ihas(key, key.len - len, "version");
 }
 
 mayday_pii_place_t
@@ -59,9 +58,9 @@ mayday_pii_place_of(mayday_pii_place_t place, mayday_slice_t key)
     if (place == MAYDAY_PII_PLACE_SKIP) {
         return place;
     }
-    for (size_t i = 0; i < MAYDAY_COUNT(children); i++) {
-        if (children[i].place == place && mayday_slice_eq(children[i].key, key)) {
-            return children[i].inner;
+    for (const member_t *member = places[place].members; member->key.len > 0; member++) {
+        if (mayday_slice_eq(member->key, key)) {
+            return member->place;
         }
     }
     if ((place == MAYDAY_PII_PLACE_ANY || place == MAYDAY_PII_PLACE_PAIRS) && is_version(key)) {
@@ -142,6 +141,21 @@ mayday_pii_measure(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii
         matches++;
     }
     return matches == 0 ? 0 : text.len + matches * PUT_MAX + 1;
+}
+
+size_t
+mayday_pii_measure_name(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_slice_t name)
+{
+    size_t i = 0;
+
+    while (i < name.len && (mayday_pii_is(name, i, MAYDAY_PII_ALPHA) || name.data[i] == '-' ||
+                            name.data[i] == '_')) {
+        i++;
+    }
+    /* "X-Forwarded-For": of letters alone is nothing that is built in. */
+    return i == name.len && pii->owns == NULL
+               ? 0
+               : mayday_pii_measure(pii, place, MAYDAY_PII_NAME_PLAIN, name);
 }
 
 static void
@@ -266,16 +280,17 @@ walk_object(walk_t *walk, cJSON *object, mayday_pii_place_t place, mayday_pii_na
     {
         mayday_slice_t key = mayday_slice_str(child->string);
         mayday_pii_place_t inner = mayday_pii_place_of(place, key);
+        bool ours = (child->type & cJSON_StringIsConst) != 0; /* of a builder: says nothing */
         char *new_key;
 
         if (inner == MAYDAY_PII_PLACE_SKIP) {
             continue;
         }
-        walk_item(walk, child, inner, mayday_pii_name_at(walk->pii, inner, name, key));
-        new_key = scrubbed(walk, place, MAYDAY_PII_NAME_PLAIN, child->string);
-        if (new_key != NULL) {
-            child->string = new_key;
-            child->type &= ~cJSON_StringIsConst;
+        walk_item(walk, child, inner,
+                  ours ? name : mayday_pii_name_at(walk->pii, inner, name, key));
+        if (!ours && mayday_pii_measure_name(walk->pii, place, key) > 0) {
+            new_key = scrubbed(walk, place, MAYDAY_PII_NAME_PLAIN, child->string);
+            child->string = new_key != NULL ? new_key : child->string;
         }
     }
 }
@@ -295,7 +310,9 @@ walk_pair(walk_t *walk, cJSON *pair, mayday_pii_place_t place, mayday_pii_name_t
     mayday_pii_place_t inner = mayday_pii_place_of(place, key);
 
     walk_item(walk, pair->child->next, inner, mayday_pii_name_at(walk->pii, inner, name, key));
-    walk_item(walk, pair->child, place, MAYDAY_PII_NAME_PLAIN);
+    if (mayday_pii_measure_name(walk->pii, place, key) > 0) {
+        walk_item(walk, pair->child, place, MAYDAY_PII_NAME_PLAIN);
+    }
 }
 
 /*

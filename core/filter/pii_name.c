@@ -37,9 +37,25 @@ static const term_t terms[] = {
     WEAK("pass"),         WEAK("otp"),
 };
 
-#define BIT(letter) (1u << ((letter) - 'a'))
-static const uint32_t initials = BIT('a') | BIT('b') | BIT('c') | BIT('i') | BIT('j') | BIT('k') |
-                                 BIT('o') | BIT('p') | BIT('s') | BIT('t') | BIT('x');
+/*
+ * The second letters of terms by the first, a bit each, both as the lower five bits
+ * of the byte: what is no letter may pass, and is found out by the comparison.
+ */
+#define BIT(letter) (1u << ((letter) &31))
+#define ROW(letter) [(letter) &31]
+static const uint32_t seconds[32] = {
+    ROW('a') = BIT('u') | BIT('p') | BIT('c'),
+    ROW('b') = BIT('e'),
+    ROW('c') = BIT('r') | BIT('s') | BIT('v'),
+    ROW('i') = BIT('d'),
+    ROW('j') = BIT('w'),
+    ROW('k') = BIT('e'),
+    ROW('o') = BIT('t'),
+    ROW('p') = BIT('a') | BIT('w') | BIT('r'),
+    ROW('s') = BIT('e') | BIT('s') | BIT('a') | BIT('i'),
+    ROW('t') = BIT('o'),
+    ROW('x') = BIT('s'),
+};
 
 static bool
 is_letter(mayday_slice_t s, size_t at)
@@ -194,6 +210,21 @@ kind_at(mayday_slice_t name, size_t at, const term_t *term)
     return MAYDAY_PII_NAME_WEAK;
 }
 
+static mayday_pii_name_t
+best_at(mayday_slice_t name, size_t at, mayday_pii_name_t best)
+{
+    for (size_t t = 0; t < MAYDAY_COUNT(terms); t++) {
+        if (terms[t].text[0] == mayday_lower(name.data[at]) &&
+            terms[t].text[1] == mayday_lower(name.data[at + 1]) &&
+            mayday_pii_ihas(name, at, terms[t].text)) {
+            mayday_pii_name_t kind = kind_at(name, at, &terms[t]);
+
+            best = kind > best ? kind : best;
+        }
+    }
+    return best;
+}
+
 mayday_pii_name_t
 mayday_pii_name_kind(mayday_slice_t name)
 {
@@ -205,19 +236,10 @@ mayday_pii_name_kind(mayday_slice_t name)
         return best; /* a shell's directory */
     }
     for (size_t i = 0; i + 3 <= name.len; i++) {
-        char c = mayday_lower(name.data[i]);
+        char first = name.data[i], second = name.data[i + 1];
 
-        if (c < 'a' || c > 'z' || (initials & BIT(c)) == 0) {
-            continue;
-        }
-        for (size_t t = 0; t < MAYDAY_COUNT(terms); t++) {
-            mayday_pii_name_t kind;
-
-            if (terms[t].text[0] != c || !mayday_pii_ihas(name, i, terms[t].text)) {
-                continue;
-            }
-            kind = kind_at(name, i, &terms[t]);
-            best = kind > best ? kind : best;
+        if ((seconds[first & 31] >> (second & 31) & 1) != 0) {
+            best = best_at(name, i, best);
         }
     }
     return best;
