@@ -280,6 +280,10 @@ push_attempts(lua_State *L, const mayday_record_view_t *view)
         set_ms(L, "connect_ms", a->timing.connect_ms);
         set_ms(L, "header_ms", a->timing.header_ms);
         set_ms(L, "response_ms", a->timing.response_ms);
+        if (a->timing.bytes_received > 0) {
+            lua_pushnumber(L, (lua_Number) a->timing.bytes_received);
+            lua_setfield(L, -2, "bytes_received");
+        }
         lua_rawseti(L, -2, (int) i + 1);
     }
 }
@@ -304,6 +308,17 @@ push_log_lines(lua_State *L, const mayday_record_view_t *view)
     }
 }
 
+/* The text, or nil. */
+static void
+push_text(lua_State *L, bool there, mayday_slice_t text)
+{
+    if (there) {
+        lua_pushlstring(L, text.data == NULL ? "" : text.data, text.len);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
 static void
 push_hint_field(lua_State *L, const mayday_event_t *event, const char *key)
 {
@@ -322,12 +337,14 @@ push_hint_field(lua_State *L, const mayday_event_t *event, const char *key)
         push_attempts(L, view);
     } else if (strcmp(key, "log_lines") == 0) {
         push_log_lines(L, view);
-    } else if (strcmp(key, "client_ip") == 0 && mayday_view_has(view, CLIENT_ADDRESS)) {
-        mayday_slice_t address = mayday_view_text(view, CLIENT_ADDRESS);
-
-        lua_pushlstring(L, address.data == NULL ? "" : address.data, address.len);
+    } else if (strcmp(key, "client_ip") == 0) {
+        push_text(L, mayday_view_has(view, CLIENT_ADDRESS), mayday_view_text(view, CLIENT_ADDRESS));
     } else if (strcmp(key, "duration") == 0) {
         lua_pushnumber(L, (lua_Number) mayday_view_u64(view, DURATION_US) / 1e6);
+    } else if (strcmp(key, "sampled") == 0 && mayday_view_has(view, SAMPLED)) {
+        lua_pushboolean(L, mayday_view_u64(view, SAMPLED) != 0);
+    } else if (strcmp(key, "baggage") == 0) {
+        push_text(L, mayday_view_has(view, BAGGAGE), mayday_view_text(view, BAGGAGE));
     } else if (strcmp(key, "suppressed") == 0) {
         lua_pushnumber(L, (lua_Number) event->suppressed);
     } else {
@@ -353,8 +370,8 @@ hint_index(lua_State *L)
 static int
 hint_fill(lua_State *L)
 {
-    static const char *const fields[] = {"kind",      "attempts", "log_lines",
-                                         "client_ip", "duration", "suppressed"};
+    static const char *const fields[] = {"kind",     "attempts",   "log_lines", "client_ip",
+                                         "duration", "suppressed", "sampled",   "baggage"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(fields); i++) {
         lua_getfield(L, 1, fields[i]);

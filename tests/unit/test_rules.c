@@ -302,6 +302,12 @@ test_rules_run__hint(void **state)
                   "assert(a[1].response_ms == 60000 and hint.attempts == a)\n"
                   "assert(l[1].level == 'error' and l[1].text:find 'prematurely')\n"
                   "assert(hint.nosuch == nil)"));
+    assert_keeps(f, CHANGE("assert(hint.sampled == nil and hint.baggage == nil)"));
+    f->view.present |= (uint64_t) 1 << MAYDAY_FIELD_SAMPLED | (uint64_t) 1 << MAYDAY_FIELD_BAGGAGE;
+    f->view.text[MAYDAY_FIELD_BAGGAGE] = MAYDAY_SLICE("sentry-release=1");
+    f->view.attempts[0].timing.bytes_received = 12;
+    assert_keeps(f, CHANGE("assert(hint.sampled == false and hint.baggage == 'sentry-release=1')\n"
+                           "assert(hint.attempts[1].bytes_received == 12)"));
     f->view.present |= (uint64_t) 1 << MAYDAY_FIELD_CLIENT_ADDRESS;
     f->view.text[MAYDAY_FIELD_CLIENT_ADDRESS] = MAYDAY_SLICE("203.0.113.7");
     assert_keeps(f, CHANGE("assert(hint.client_ip == '203.0.113.7')"));
@@ -419,7 +425,8 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
                      "event.contexts.me: a table contains itself");
     assert_run_fails(f, CHANGE("local t = {}; t[1] = {t}; event.extra = {x = t}"),
                      "event.extra.x[1][1]: a table contains itself");
-    assert_run_fails(f, CHANGE("event.extra = {t = {1, 2, x = 3}}"), "event.extra.t: a table has either");
+    assert_run_fails(f, CHANGE("event.extra = {t = {1, 2, x = 3}}"),
+                     "event.extra.t: a table has either");
     assert_run_fails(f, CHANGE("event.tags[1] = 2"), "event.tags: a table has either");
     assert_run_fails(f, CHANGE("event.extra = {t = {[1.5] = 1}}"), "event.extra.t: a list's keys");
     assert_run_fails(f, CHANGE("event.extra = {t = {[2] = 1}}"),
@@ -433,7 +440,8 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
     assert_run_fails(f, CHANGE("event.event_id = 'x'"), "event.event_id: cannot be changed");
     assert_run_fails(f, CHANGE("local t = {}; for i = 1, 40 do t = {t} end; event.extra = {t = t}"),
                      "tables are nested too deep");
-    assert_run_fails(f, CHANGE("local t = {}; for i = 1, 30 do t = {t, t} end; event.extra = {t = t}"),
+    assert_run_fails(f,
+                     CHANGE("local t = {}; for i = 1, 30 do t = {t, t} end; event.extra = {t = t}"),
                      "too many values");
     assert_run_fails(f, CHANGE("event.extra = {t = ('x'):rep(600000)}"), "more than 512 KiB");
     assert_run_fails(f,
