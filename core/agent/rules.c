@@ -191,6 +191,7 @@ open_rules(mayday_rules_t *rules, const char *lua_dir, mayday_source_t *sources,
     if (mayday_sandbox_call(&rules->sandbox, load, &file, MAYDAY_RULES_LOAD_MS_MAX, why,
                             sizeof(why))) {
         mayday_rules_re_run_over(rules);
+        rules->sandbox.memory_loaded = rules->sandbox.memory_used;
         rules->loaded = true;
         return true;
     }

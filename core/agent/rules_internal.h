@@ -41,6 +41,7 @@ typedef struct mayday_source {
 typedef struct {
     lua_State *lua;
     size_t memory_used, memory_max; /* bytes */
+    size_t memory_loaded;           /* of memory_used, once the rules were loaded   */
     bool refused;                   /* memory, in this call                         */
     bool refused_block;             /* because one block of it was too big          */
     unsigned memory_failures;       /* calls in a row that failed for want of memory */

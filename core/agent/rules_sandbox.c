@@ -226,7 +226,10 @@ mayday_sandbox_call(mayday_sandbox_t *box, lua_CFunction function, void *context
 bool
 mayday_sandbox_is_exhausted(const mayday_sandbox_t *box)
 {
-    return box->memory_used > box->memory_max / 2 || box->memory_failures >= MEMORY_FAILURES_MAX;
+    size_t kept = box->memory_used > box->memory_loaded ? box->memory_used - box->memory_loaded : 0;
+
+    return kept > (box->memory_max - box->memory_loaded) / 2 ||
+           box->memory_failures >= MEMORY_FAILURES_MAX;
 }
 
 /* ---- the state ---- */

@@ -113,6 +113,28 @@ test_rules_run__rules_that_hoard_are_loaded_anew(void **state)
     assert_in_range(restarts, 10, 30);
 }
 
+/* Big from the start is not hoarding: an error of another kind throws nothing away. */
+static void
+test_rules_run__big_tables_of_the_file_stay(void **state)
+{
+    fixture_t *f = *state;
+
+    assert_run_fails(f,
+                     MODULE "local big, n = {}, 0\n"
+                            "for i = 1, 100 do big[i] = ('x'):rep(1e5) .. i end\n"
+                            "mayday.before_send(function(event)\n"
+                            "  n = n + 1\n"
+                            "  if n == 1 then error('once') end\n"
+                            "  assert(#big == 100 and n == 2)\n"
+                            "  return event\n"
+                            "end)",
+                     "once");
+    assert_false(f->result.restarted);
+    make_event(f, sample);
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_string_equal(f->result.error, "");
+}
+
 static void
 test_rules_run__big_values_are_interrupted(void **state)
 {
@@ -291,6 +313,7 @@ main(void)
         TEST(test_rules_run__next_event_after_a_timeout_is_fine),
         TEST(test_rules_run__memory_is_capped),
         TEST(test_rules_run__rules_that_hoard_are_loaded_anew),
+        TEST(test_rules_run__big_tables_of_the_file_stay),
         TEST(test_rules_run__big_values_are_interrupted),
         TEST(test_rules_run__collector_cannot_be_stopped),
         TEST(test_rules_run__metatables_are_protected),
