@@ -183,6 +183,13 @@ looks_random(mayday_slice_t word)
     return word.len >= (digit ? 6 : 16);
 }
 
+/* "?key=", "&key=": of a URL or a form. */
+static bool
+in_query(mayday_slice_t text, mayday_slice_t name)
+{
+    return name.data > text.data && (name.data[-1] == '?' || name.data[-1] == '&');
+}
+
 static bool
 is_scheme(mayday_slice_t word)
 {
@@ -202,6 +209,10 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     mayday_pii_span_t span;
 
     header = text.data[at] == ':' && !marked;
+    if (!header && !marked && is_space(mayday_pii_at(text, at + 1)) && at > 0 &&
+        is_name(text.data[at - 1])) {
+        return MAYDAY_PII_NOTHING; /* "token= secret=abc": an empty one */
+    }
     if (name.len < 3 || (header && !is_space(mayday_pii_at(text, at + 1))) ||
         mayday_pii_at(text, at + 1) == '=' ||
         (kind = mayday_pii_name_kind(name)) == MAYDAY_PII_NAME_PLAIN ||
@@ -216,6 +227,9 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     }
     is_token = mayday_slice_ieq(name, MAYDAY_SLICE("token"));
     if (header && (is_remark(value) || (is_token && !looks_random(value)))) {
+        return MAYDAY_PII_NOTHING;
+    }
+    if (kind == MAYDAY_PII_NAME_KEY && !in_query(text, name) && !looks_random(value)) {
         return MAYDAY_PII_NOTHING;
     }
     if (is_scheme(value) && mayday_pii_at(text, span.end) == ' ') {

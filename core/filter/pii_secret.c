@@ -253,10 +253,13 @@ follows_method(mayday_slice_t text, size_t at)
     return at - 1 - begin >= 3;
 }
 
-/* Folders in the place of a user's that are nobody's own. */
+/* Folders in the place of a user's that are nobody's own; and /Users/42, of the web. */
 static bool
 is_shared(mayday_slice_t name)
 {
+    if (mayday_pii_run(name, 0, MAYDAY_PII_DIGIT, SIZE_MAX) == name.len) {
+        return true;
+    }
     static const char *const names[] = {"shared", "public", "default", "all users", "*", "..", "."};
 
     for (size_t i = 0; i < MAYDAY_COUNT(names); i++) {
