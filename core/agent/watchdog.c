@@ -287,7 +287,7 @@ mayday_watchdog_start(mayday_watchdog_t *w)
         pthread_create(&w->thread, NULL, watch, w) != 0) {
         return MAYDAY_ERROR;
     }
-    (void) pthread_setname_np(w->thread, "watchdog");
+    (void) pthread_setname_np(w->thread, "mayday-watchdog");
     w->started = true;
     return MAYDAY_OK;
 }
