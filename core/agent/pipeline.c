@@ -183,6 +183,7 @@ reconfigure(mayday_pipeline_t *p)
     p->settings = settings;
     snprintf(p->segment, sizeof(p->segment), "%s", wanted.segment);
     load_rules(p, settings);
+    mayday_rules_learner(p->rules_observe ? NULL : p->rules, p->learner, settings->directory);
 }
 
 void
@@ -491,9 +492,11 @@ mayday_pipeline_new(const char *run_dir, const char *store_path, const char *lua
     p->lua_dir = lua_dir;
     p->batch = mayday_batch_new();
     p->issues = mayday_issues_new();
+    p->learner = mayday_learner_new();
     p->lanes = mayday_lanes_new(run_dir, resume, p);
     p->watchdog = mayday_watchdog_new(run_dir);
-    if (p->batch == NULL || p->issues == NULL || p->lanes == NULL || p->watchdog == NULL) {
+    if (p->batch == NULL || p->issues == NULL || p->learner == NULL || p->lanes == NULL ||
+        p->watchdog == NULL) {
         mayday_buf_adds(error, "no memory");
         mayday_pipeline_free(p);
         return NULL;
@@ -549,6 +552,7 @@ mayday_pipeline_free(mayday_pipeline_t *p)
     mayday_settings_free(p->settings);
     mayday_watchdog_free(p->watchdog);
     mayday_rules_free(p->rules);
+    mayday_learner_free(p->learner);
     mayday_lanes_free(p->lanes);
     mayday_store_free(p->store);
     mayday_issues_free(p->issues);

@@ -38,6 +38,7 @@ struct mayday_pipeline {
     mayday_issues_t *issues;
     mayday_watchdog_t *watchdog;
     mayday_rules_t *rules;
+    mayday_learner_t *learner; /* off in observe mode */
     bool rules_failed; /* no rules in force though there should be some */
     char rules_failure[600];
     bool rules_observe;

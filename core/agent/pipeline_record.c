@@ -107,6 +107,7 @@ observe(mayday_pipeline_t *p, const job_t *job)
         return;
     }
     mayday_event_init(&p->scratch, job->view, job->settings);
+    mayday_rules_route(p->rules, p->learner, &p->scratch);
     run_rules(p, &p->scratch, &result);
     switch (result.verdict) {
     case MAYDAY_RULES_KEEP:
@@ -217,9 +218,13 @@ handle(mayday_pipeline_t *p, job_t *job)
     bool admitted;
 
     mayday_event_init(&p->event, job->view, job->settings);
+    if (!p->rules_observe) {
+        mayday_rules_route(p->rules, p->learner, &p->event);
+    }
     if (!apply_rules(p, job)) {
         return;
     }
+    mayday_rules_learn(p->learner, &p->event);
     p->event.suppressed = 0;
     mayday_event_issue(&p->event, hash);
     issue = mayday_issues_get(p->issues, hash);

@@ -139,6 +139,7 @@ static const struct {
     {"mayday", open_mayday},
     {"mayday.bots", mayday_rules_bots_open},
     {"mayday.pii", mayday_rules_pii_open},
+    {"mayday.routes", mayday_rules_routes_open},
 };
 
 static void

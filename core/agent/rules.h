@@ -10,6 +10,7 @@
 #define MAYDAY_RULES_H
 
 #include "core/event/event.h"
+#include "core/filter/routes_learn.h"
 
 typedef struct mayday_rules mayday_rules_t;
 
@@ -44,5 +45,21 @@ void mayday_rules_free(mayday_rules_t *rules);
  * runs it on a copy or ignores the result.
  */
 void mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_result_t *result);
+
+/* ---- rules_routes.c ---- */
+
+/*
+ * Gives the event the route that the rules have a template for, or that was
+ * learned. Right after mayday_event_init; rules may be NULL.
+ */
+void mayday_rules_route(const mayday_rules_t *rules, const mayday_learner_t *learner,
+                        mayday_event_t *event);
+
+/* Counts the route of an event that rules have let pass, and keeps what that teaches. */
+void mayday_rules_learn(mayday_learner_t *learner, const mayday_event_t *event);
+
+/* Turns learning on, with a file in directory, or off, as the rules say; NULL: off. */
+void mayday_rules_learner(const mayday_rules_t *rules, mayday_learner_t *learner,
+                          const char *directory);
 
 #endif

@@ -77,6 +77,7 @@ struct mayday_rules {
     char file[PATH_MAX];
     uint8_t hash_key[16];
     bool has_hash_key;
+    struct mayday_rules_routes *routes; /* of mayday.routes, in the state */
     struct mayday_re_cache *expressions; /* of mayday.re; NULL: not used yet */
     uint64_t restart_not_before_us;      /* monotonic */
 
@@ -231,6 +232,10 @@ void mayday_rules_re_close(mayday_rules_t *rules);
 /* ---- rules_pii.c: mayday.pii, as a module's open ---- */
 
 void mayday_rules_pii_open(lua_State *L);
+
+/* ---- rules_routes.c: mayday.routes, as a module's open ---- */
+
+void mayday_rules_routes_open(lua_State *L);
 
 /* ---- rules_collect.c ---- */
 
