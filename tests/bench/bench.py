@@ -327,6 +327,8 @@ RULES_COSTS = {
     "rule_empty": ("rules: a rule that returns the event", None),
     "rule_headers": ("rules: … that reads a header", None),
     "rule_is_bot": ("rules: … that asks bots.is_bot of it", None),
+    "rule_scrub": ("rules: … that scrubs an event which is only counted", None),
+    "sent": ("an event from its record to JSON, no rules", None),
 }
 
 
@@ -341,10 +343,12 @@ def bench_rules(_options):
         if done.returncode == 3:  # a kernel that does not know it
             continue
         done.check_returncode()
-        for line in done.stdout.splitlines():
-            row = json.loads(line)
-            name, bound = RULES_COSTS[row["case"]]
-            report(name + words, row["us"], "us", bound)
+        costs = {row["case"]: row["us"] for row in map(json.loads, done.stdout.splitlines())}
+        for case, (name, bound) in RULES_COSTS.items():
+            report(name + words, costs[case], "us", bound)
+        for case, name, bound in (("sent_scrubbed", "rules: pii.scrub on a 3 KB event", None),
+                                  ("sent_by_default_rules", "rules: the default rules on a 3 KB event", 15)):
+            report(name + words, costs[case] - costs["sent"], "us", bound)
 
 
 # ---- throughput --------------------------------------------------------------

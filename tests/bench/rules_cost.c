@@ -246,6 +246,37 @@ prepare_bots_rule(bench_t *b)
                  "if bots.is_bot(event.request.headers['User-Agent']) then return nil, 'bot' end"));
 }
 
+static void
+prepare_scrub_rule(bench_t *b)
+{
+    load(b, RULE("local pii = require 'mayday.pii'", "pii.scrub(event)"));
+}
+
+/* The default rules: no bots, no personal data. */
+static void
+prepare_default_rules(bench_t *b)
+{
+    load(b, RULE("local bots, pii = require 'mayday.bots', require 'mayday.pii'",
+                 "if bots.is_bot(event.request.headers['User-Agent']) then return nil, 'bot' end\n"
+                 "pii.scrub(event)"));
+}
+
+/* One event from its record, through the rules if there are any, to JSON. */
+static void
+send_event(bench_t *b)
+{
+    mayday_event_t event;
+    mayday_rules_result_t result;
+
+    mayday_event_memory_begin();
+    mayday_event_init(&event, &b->view, &b->settings);
+    if (b->rules != NULL) {
+        mayday_rules_run(b->rules, &event, &result);
+    }
+    b->found += mayday_event_serialise(&event).len;
+    mayday_event_memory_end();
+}
+
 /* prepare may be NULL. */
 static const struct {
     const char *name;
@@ -260,6 +291,10 @@ static const struct {
     {"rule_empty", prepare_empty_rule, run_rules},
     {"rule_headers", prepare_headers_rule, run_rules},
     {"rule_is_bot", prepare_bots_rule, run_rules},
+    {"rule_scrub", prepare_scrub_rule, run_rules},
+    {"sent", NULL, send_event},
+    {"sent_scrubbed", prepare_scrub_rule, send_event},
+    {"sent_by_default_rules", prepare_default_rules, send_event},
 };
 
 /* ---- measuring ---- */
