@@ -375,6 +375,102 @@ test_meta__follows_the_texts(void **state)
                         "{\"\":{\"rem\":[[\"mayday:ip\",\"x\"]]}}");
 }
 
+/* ---- examples and documentation ---- */
+
+static void
+run_file(fixture_t *f, const char *path)
+{
+    mayday_rules_free(f->rules);
+    f->rules = mayday_rules_new(path, "lua", hash_key, f->error, sizeof(f->error));
+    if (f->rules == NULL) {
+        fail_msg("%s", f->error);
+    }
+    make_event(f, person);
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_string_equal(f->result.error, "");
+    assert_int_equal(f->result.verdict, MAYDAY_RULES_KEEP);
+}
+
+static void
+test_example_scrub(void **state)
+{
+    fixture_t *f = *state;
+
+    run_file(f, "lua/examples/scrub.lua");
+    assert_part(f, MAYDAY_PART_MESSAGE, "\"hi [email]\"");
+    make_event(f, "{\"message\":\"KD-123456 of ann@example.com: KD-1234567\"}");
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_part(f, MAYDAY_PART_MESSAGE, "\"[customer] of [email]: KD-1234567\"");
+}
+
+static void
+test_example_scrub_hash(void **state)
+{
+    fixture_t *f = *state;
+    char first[64], second[64];
+
+    run_file(f, "lua/examples/scrub_hash.lua");
+    const cJSON *user = mayday_event_part(&f->event, MAYDAY_PART_USER);
+    snprintf(first, sizeof(first), "%s", cJSON_GetObjectItem(user, "email")->valuestring);
+    assert_int_equal(strlen(first), 32);
+    assert_int_equal(strlen(cJSON_GetObjectItem(user, "id")->valuestring), 32);
+    snprintf(second, sizeof(second), "%s",
+             cJSON_GetObjectItem(mayday_event_part(&f->event, MAYDAY_PART_TAGS), "mail")
+                 ->valuestring);
+    assert_string_equal(first, second);
+    assert_text_in(cJSON_PrintUnformatted(mayday_event_part(&f->event, MAYDAY_PART_REQUEST)),
+                   "[\"X-Auth\",\"[Filtered]\"]");
+}
+
+/* Every block of Lua in the module's page loads, and runs over an event. */
+static void
+test_docs_pii__every_example_works(void **state)
+{
+    fixture_t *f = *state;
+    static const char begin[] = "```lua\n", end[] = "\n```\n";
+    char *text = calloc(1, 65536), *at = text;
+    FILE *file = fopen("docs/lua/pii.md", "r");
+    int examples = 0;
+
+    assert_non_null(text);
+    assert_non_null(file);
+    assert_true(fread(text, 1, 65535, file) > 0);
+    fclose(file);
+    while ((at = strstr(at, begin)) != NULL) {
+        char *last = strstr(at, end);
+
+        assert_non_null(last);
+        *last = '\0';
+        run_person(f, at + sizeof(begin) - 1);
+        examples++;
+        at = last + 1;
+    }
+    assert_true(examples >= 4);
+    free(text);
+}
+
+/* Each kind that is known is in the page's table, with its placeholder. */
+static void
+test_docs_pii__every_kind_is_told(void **state)
+{
+    static const char *const rows[] = {
+#define MAYDAY_PII(id, name, placeholder) "| `" name "` |", "| `" placeholder "` |",
+#include "core/filter/pii_kinds.def"
+#undef MAYDAY_PII
+    };
+    char *text = calloc(1, 65536);
+    FILE *file = fopen("docs/lua/pii.md", "r");
+
+    (void) state;
+    assert_non_null(file);
+    assert_true(fread(text, 1, 65535, file) > 0);
+    fclose(file);
+    for (size_t i = 0; i < MAYDAY_COUNT(rows); i++) {
+        assert_text_in(text, rows[i]);
+    }
+    free(text);
+}
+
 int
 main(void)
 {
@@ -395,6 +491,10 @@ main(void)
         TEST(test_add__wrong),
         TEST(test_add__odd_patterns),
         TEST(test_meta__follows_the_texts),
+        TEST(test_example_scrub),
+        TEST(test_example_scrub_hash),
+        TEST(test_docs_pii__every_example_works),
+        TEST(test_docs_pii__every_kind_is_told),
     };
 
     mayday_event_setup();
