@@ -443,3 +443,17 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
         result->restarted = restart(rules);
     }
 }
+
+void
+mayday_rules_settle(mayday_rules_t *rules)
+{
+    rules->memory_settled = mayday_sandbox_settle(&rules->sandbox);
+}
+
+size_t
+mayday_rules_memory(const mayday_rules_t *rules)
+{
+    size_t peak = rules->sandbox.memory_peak, settled = rules->memory_settled;
+
+    return peak > settled ? peak - settled : 0;
+}

@@ -46,6 +46,13 @@ void mayday_rules_free(mayday_rules_t *rules);
  */
 void mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_result_t *result);
 
+/*
+ * For measuring: settle collects garbage, and after the next run memory is what
+ * that run needed at most, in bytes beyond what the rules kept before.
+ */
+void mayday_rules_settle(mayday_rules_t *rules);
+size_t mayday_rules_memory(const mayday_rules_t *rules);
+
 /* ---- rules_routes.c ---- */
 
 /*

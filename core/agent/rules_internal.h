@@ -41,6 +41,7 @@ typedef struct mayday_source {
 typedef struct {
     lua_State *lua;
     size_t memory_used, memory_max; /* bytes */
+    size_t memory_peak;             /* of memory_used, since it was last settled    */
     size_t memory_loaded;           /* of memory_used, once the rules were loaded   */
     bool refused;                   /* memory, in this call                         */
     bool refused_block;             /* because one block of it was too big          */
@@ -80,6 +81,7 @@ struct mayday_rules {
     struct mayday_rules_routes *routes; /* of mayday.routes, in the state */
     struct mayday_re_cache *expressions; /* of mayday.re; NULL: not used yet */
     uint64_t restart_not_before_us;      /* monotonic */
+    size_t memory_settled;               /* bytes, see mayday_rules_settle */
 
     /* Of the run under way. */
     mayday_event_t *event;
@@ -124,6 +126,12 @@ void mayday_sandbox_move(mayday_sandbox_t *box, mayday_sandbox_t *from);
  * only a new state helps. After a call that failed.
  */
 bool mayday_sandbox_is_exhausted(const mayday_sandbox_t *box);
+
+/*
+ * Collects garbage and forgets memory_peak, for measuring the next call. Returns
+ * what is in use.
+ */
+size_t mayday_sandbox_settle(mayday_sandbox_t *box);
 
 /*
  * Calls function(context) with the bounds armed. On failure (false) error has

@@ -84,6 +84,9 @@ allocate(void *context, void *old, size_t old_size, size_t size)
     p = realloc(old, size);
     if (p != NULL) {
         box->memory_used += size - old_size;
+        if (box->memory_used > box->memory_peak) {
+            box->memory_peak = box->memory_used;
+        }
     }
     return p;
 }
@@ -230,6 +233,14 @@ mayday_sandbox_is_exhausted(const mayday_sandbox_t *box)
 
     return kept > (box->memory_max - box->memory_loaded) / 2 ||
            box->memory_failures >= MEMORY_FAILURES_MAX;
+}
+
+size_t
+mayday_sandbox_settle(mayday_sandbox_t *box)
+{
+    collect_garbage(box);
+    box->memory_peak = box->memory_used;
+    return box->memory_used;
 }
 
 /* ---- the state ---- */
