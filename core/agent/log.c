@@ -37,6 +37,8 @@ static struct {
     bool begun;
     uint64_t patient_until_us; /* as long nobody is told that the file is lost */
     slot_t slots[IDS_MAX];
+    mayday_log_sink_pt sink; /* NULL: lines go to the log */
+    void *sink_ctx;
 } logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
 
 static const char *const level_names[] = {"error", "warn", "notice", "debug"};
@@ -193,6 +195,21 @@ write_line(const char *line, size_t len)
     /* a full disk is no reason to do anything else: there is nowhere to tell it */
 }
 
+const char *
+mayday_log_level_name(mayday_log_level_t level)
+{
+    return level_names[level];
+}
+
+void
+mayday_log_divert(mayday_log_sink_pt sink, void *ctx)
+{
+    pthread_mutex_lock(&logger.lock);
+    logger.sink = sink;
+    logger.sink_ctx = ctx;
+    pthread_mutex_unlock(&logger.lock);
+}
+
 void
 mayday_log(mayday_log_level_t level, const char *id, const char *fmt, ...)
 {
@@ -207,7 +224,9 @@ mayday_log(mayday_log_level_t level, const char *id, const char *fmt, ...)
     make_printable(text);
 
     pthread_mutex_lock(&logger.lock);
-    if ((level != MAYDAY_LOG_DEBUG || logger.debug) && admit(id, &suppressed)) {
+    if (logger.sink != NULL) {
+        logger.sink(logger.sink_ctx, level, text);
+    } else if ((level != MAYDAY_LOG_DEBUG || logger.debug) && admit(id, &suppressed)) {
         len = format_prefix(line, sizeof(line), level, id);
         if (suppressed > 0) {
             len += snprintf(line + len, sizeof(line) - (size_t) len,

@@ -31,6 +31,17 @@ void mayday_log_init(const char *path, bool httpd_style, bool debug);
  */
 bool mayday_log_tick(void);
 
+/*
+ * Instead of the log, every line goes to sink, whatever its level, and is not
+ * limited: for who runs rules to see what they do. Text ends with NUL and is made
+ * safe. NULL ends it. sink must not log.
+ */
+typedef void (*mayday_log_sink_pt)(void *ctx, mayday_log_level_t level, const char *text);
+void mayday_log_divert(mayday_log_sink_pt sink, void *ctx);
+
+/* The name of a level: "error", "warn", "notice", "debug". */
+const char *mayday_log_level_name(mayday_log_level_t level);
+
 /* id: "MD0101" …; text without line end. */
 void mayday_log(mayday_log_level_t level, const char *id, const char *fmt, ...) MAYDAY_PRINTF(3, 4);
 
