@@ -130,8 +130,8 @@ mayday_column_slice(sqlite3_stmt *statement, int column)
 
 /* ---- connections ---- */
 
-mayday_store_t *
-mayday_store_new(const char *path, char *error, size_t error_size)
+static mayday_store_t *
+new_connection(const char *path, bool reader, char *error, size_t error_size)
 {
     mayday_store_t *store = calloc(1, sizeof(*store));
     mayday_rc_t rc = MAYDAY_INVALID;
@@ -145,7 +145,7 @@ mayday_store_new(const char *path, char *error, size_t error_size)
     } else {
         memcpy(store->path, path, strlen(path) + 1);
         pthread_mutex_lock(&write_lock);
-        rc = mayday_store_open(store, connections == 0);
+        rc = reader ? mayday_store_open_reader(store) : mayday_store_open(store, connections == 0);
         if (rc == MAYDAY_OK) {
             connections++;
         }
@@ -157,6 +157,18 @@ mayday_store_new(const char *path, char *error, size_t error_size)
         return NULL;
     }
     return store;
+}
+
+mayday_store_t *
+mayday_store_new(const char *path, char *error, size_t error_size)
+{
+    return new_connection(path, false, error, error_size);
+}
+
+mayday_store_t *
+mayday_store_new_reader(const char *path, char *error, size_t error_size)
+{
+    return new_connection(path, true, error, error_size);
 }
 
 static void

@@ -27,6 +27,13 @@ typedef struct mayday_store mayday_store_t;
  * as well, and moved aside where it is corrupt; so the pipeline opens first.
  */
 mayday_store_t *mayday_store_new(const char *path, char *error, size_t error_size);
+
+/*
+ * A connection that only reads, also of a store whose agent does not run: nothing
+ * is created, checked, migrated or moved aside. For functions that read events.
+ */
+mayday_store_t *mayday_store_new_reader(const char *path, char *error, size_t error_size);
+
 void mayday_store_free(mayday_store_t *store);
 
 /* The text of the last error of this connection. */

@@ -84,6 +84,9 @@ mayday_slice_t mayday_column_slice(sqlite3_stmt *statement, int column);
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_open(mayday_store_t *store, bool check);
 
+/* The same, for reading: an older schema stays as it is. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_open_reader(mayday_store_t *store);
+
 /* Deletes what was moved aside, but for `keep` (a whole path, or NULL). */
 void mayday_store_corrupt_unlink(const mayday_store_t *store, const char *keep);
 

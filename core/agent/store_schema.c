@@ -246,13 +246,9 @@ move_aside(mayday_store_t *store, const char *why)
 /* ---- opening ---- */
 
 static mayday_rc_t
-connect_file(mayday_store_t *store)
+connect_file(mayday_store_t *store, int mode)
 {
-    if (file_prepare(store) != MAYDAY_OK) {
-        return MAYDAY_ERROR;
-    }
-    if (sqlite3_open_v2(store->path, &store->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
+    if (sqlite3_open_v2(store->path, &store->db, mode | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW,
                         NULL) != SQLITE_OK) {
         return mayday_store_fail(store);
     }
@@ -306,26 +302,38 @@ check_file(mayday_store_t *store)
     return rc;
 }
 
+/* The version of the schema; 0: the file is empty. */
 static mayday_rc_t
-migrate_locked(mayday_store_t *store)
+version_get(mayday_store_t *store, int *version)
 {
-    char sql[96];
-    int version, application, tables;
+    int application, tables;
 
-    if (pragma_get(store, "PRAGMA user_version", &version) != MAYDAY_OK ||
+    if (pragma_get(store, "PRAGMA user_version", version) != MAYDAY_OK ||
         pragma_get(store, "PRAGMA application_id", &application) != MAYDAY_OK ||
         pragma_get(store, "SELECT count(*) FROM sqlite_master", &tables) != MAYDAY_OK) {
         return MAYDAY_ERROR;
     }
-    if (application != APPLICATION_ID && (tables != 0 || version != 0)) {
+    if (application != APPLICATION_ID && (tables != 0 || *version != 0)) {
         return say(store, "it is a database of another program; remove it or set another "
                           "mayday_directory");
     }
-    if (version > SCHEMA_VERSION) {
+    if (*version > SCHEMA_VERSION) {
         snprintf(store->error, sizeof(store->error),
                  "its schema has version %d and this Mayday (%s) knows %d; install the newer "
                  "Mayday again or move the file away",
-                 version, MAYDAY_VERSION, SCHEMA_VERSION);
+                 *version, MAYDAY_VERSION, SCHEMA_VERSION);
+        return MAYDAY_ERROR;
+    }
+    return MAYDAY_OK;
+}
+
+static mayday_rc_t
+migrate_locked(mayday_store_t *store)
+{
+    char sql[96];
+    int version;
+
+    if (version_get(store, &version) != MAYDAY_OK) {
         return MAYDAY_ERROR;
     }
     for (int step = version; step < SCHEMA_VERSION; step++) {
@@ -359,7 +367,8 @@ static mayday_rc_t
 open_once(mayday_store_t *store, bool check)
 {
     store->corrupt = false;
-    if (connect_file(store) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
+    if (file_prepare(store) == MAYDAY_OK &&
+        connect_file(store, SQLITE_OPEN_READWRITE) == MAYDAY_OK && configure(store) == MAYDAY_OK &&
         migrate(store) == MAYDAY_OK && (!check || check_file(store) == MAYDAY_OK)) {
         return MAYDAY_OK;
     }
@@ -380,4 +389,20 @@ mayday_store_open(mayday_store_t *store, bool check)
     }
     memcpy(why, store->error, sizeof(why));
     return move_aside(store, why) == MAYDAY_OK ? open_once(store, true) : MAYDAY_ERROR;
+}
+
+mayday_rc_t
+mayday_store_open_reader(mayday_store_t *store)
+{
+    int version;
+
+    if (connect_file(store, SQLITE_OPEN_READONLY) == MAYDAY_OK &&
+        version_get(store, &version) == MAYDAY_OK) {
+        if (version > 0) {
+            return MAYDAY_OK;
+        }
+        (void) say(store, "it is empty");
+    }
+    disconnect(store);
+    return MAYDAY_ERROR;
 }
