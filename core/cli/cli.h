@@ -21,18 +21,27 @@ enum {
 };
 
 #define MAYDAY_SOCKET_PATH_SIZE 108 /* of sockaddr_un */
+#define MAYDAY_CLI_LIST_MAX 64
 
 typedef struct mayday_command mayday_command_t;
+
+/* An option that may be given more than once. */
+typedef struct {
+    const char *items[MAYDAY_CLI_LIST_MAX];
+    size_t count; /* also of those beyond, which are not in items */
+} mayday_cli_list_t;
 
 /* The command line, and what all commands need. Made by main. */
 typedef struct {
     const mayday_command_t *command;
     mayday_term_t term;  /* standard output */
     const char *operand; /* NULL: none was given */
+    const char *second;  /* the operand behind it; NULL: none was given */
 
     /* Options as given; NULL or false: not given. */
     const char *directory, *socket;
-    const char *format, *kind, *issue, *limit, *since, *user, *before;
+    const char *format, *kind, *issue, *limit, *since, *user, *before, *last;
+    mayday_cli_list_t events;
     bool json, all, yes;
 
     char socket_path[MAYDAY_SOCKET_PATH_SIZE]; /* set by mayday_find_agent */
@@ -40,7 +49,7 @@ typedef struct {
 
 struct mayday_command {
     const char *name;
-    const char *operand; /* "ID", "[DSN]", or NULL */
+    const char *operand; /* "ID", "[DSN]", "test FILE", or NULL */
     const char *options; /* names of the long options it takes, between spaces */
     const char *summary;
     const char *help; /* options and examples */
@@ -53,6 +62,7 @@ extern const mayday_command_t mayday_command_issues;
 extern const mayday_command_t mayday_command_events;
 extern const mayday_command_t mayday_command_show;
 extern const mayday_command_t mayday_command_send_event;
+extern const mayday_command_t mayday_command_rules;
 extern const mayday_command_t mayday_command_purge;
 
 /* "mayday: TEXT" on standard error, for text that is not from outside. */

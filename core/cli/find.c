@@ -261,60 +261,90 @@ say_none(const mayday_cli_t *cli, const instances_t *found)
 }
 
 static int
-choose(mayday_cli_t *cli, const instances_t *found)
+say_several(const instances_t *found)
 {
     mayday_term_t term;
 
-    if (found->answering_count == 0) {
-        return say_none(cli, found);
-    }
-    if (found->answering_count > 1) {
-        mayday_cli_error("there are several instances; choose one with --directory:");
-        mayday_term_init(&term, stderr);
-        for (size_t i = 0; i < found->answering_count; i++) {
-            const instance_t *instance = &found->answering[i];
+    mayday_cli_error("there are several instances; choose one with --directory:");
+    mayday_term_init(&term, stderr);
+    for (size_t i = 0; i < found->answering_count; i++) {
+        const instance_t *instance = &found->answering[i];
 
-            fputs("  --directory ", stderr);
-            (void) mayday_term_text(&term, MAYDAY_STYLE_PLAIN, mayday_slice_str(instance->run_dir),
-                                    0);
-            fputs(instance->identity[0] == '\0' ? "" : "   ", stderr);
-            (void) mayday_term_text(&term, MAYDAY_STYLE_DIM, mayday_slice_str(instance->identity),
-                                    0);
-            fputc('\n', stderr);
-        }
-        return MAYDAY_EXIT_USAGE;
+        fputs("  --directory ", stderr);
+        (void) mayday_term_text(&term, MAYDAY_STYLE_PLAIN, mayday_slice_str(instance->run_dir), 0);
+        fputs(instance->identity[0] == '\0' ? "" : "   ", stderr);
+        (void) mayday_term_text(&term, MAYDAY_STYLE_DIM, mayday_slice_str(instance->identity), 0);
+        fputc('\n', stderr);
     }
-    memcpy(cli->socket_path, found->answering[0].socket_path, sizeof(cli->socket_path));
-    return MAYDAY_EXIT_OK;
+    return MAYDAY_EXIT_USAGE;
+}
+
+/*
+ * MAYDAY_OK: the socket's path is set. MAYDAY_NOT_FOUND, MAYDAY_BUSY: found tells
+ * what there is; free it. MAYDAY_INVALID: --socket is wrong. MAYDAY_NO_MEMORY.
+ */
+static mayday_rc_t
+find(mayday_cli_t *cli, instances_t **found)
+{
+    *found = NULL;
+    if (cli->socket_path[0] != '\0') {
+        return MAYDAY_OK; /* found before */
+    }
+    if (cli->socket != NULL) {
+        if (!set_path(cli->socket_path, sizeof(cli->socket_path), cli->socket, NULL)) {
+            cli->socket_path[0] = '\0';
+            return MAYDAY_INVALID;
+        }
+        return MAYDAY_OK;
+    }
+    *found = calloc(1, sizeof(**found));
+    if (*found == NULL) {
+        return MAYDAY_NO_MEMORY;
+    }
+    if (cli->directory != NULL) {
+        add_directory(*found, cli->directory);
+    } else {
+        scan(*found);
+    }
+    if ((*found)->answering_count != 1) {
+        return (*found)->answering_count == 0 ? MAYDAY_NOT_FOUND : MAYDAY_BUSY;
+    }
+    memcpy(cli->socket_path, (*found)->answering[0].socket_path, sizeof(cli->socket_path));
+    return MAYDAY_OK;
+}
+
+mayday_rc_t
+mayday_find_quietly(mayday_cli_t *cli)
+{
+    instances_t *found;
+    mayday_rc_t rc = find(cli, &found);
+
+    free(found);
+    return rc;
 }
 
 int
 mayday_find_agent(mayday_cli_t *cli)
 {
     instances_t *found;
-    int exit_code;
+    int exit_code = MAYDAY_EXIT_OK;
 
-    if (cli->socket_path[0] != '\0') {
-        return MAYDAY_EXIT_OK; /* found before */
-    }
-    if (cli->socket != NULL) {
-        if (!set_path(cli->socket_path, sizeof(cli->socket_path), cli->socket, NULL)) {
-            cli->socket_path[0] = '\0';
-            return mayday_cli_usage(cli, "the path of --socket is empty or too long");
-        }
-        return MAYDAY_EXIT_OK;
-    }
-    found = calloc(1, sizeof(*found));
-    if (found == NULL) {
+    switch (find(cli, &found)) {
+    case MAYDAY_OK:
+        break;
+    case MAYDAY_INVALID:
+        exit_code = mayday_cli_usage(cli, "the path of --socket is empty or too long");
+        break;
+    case MAYDAY_NOT_FOUND:
+        exit_code = say_none(cli, found);
+        break;
+    case MAYDAY_BUSY:
+        exit_code = say_several(found);
+        break;
+    default:
         mayday_cli_error("no memory");
-        return MAYDAY_EXIT_FAILED;
+        exit_code = MAYDAY_EXIT_FAILED;
     }
-    if (cli->directory != NULL) {
-        add_directory(found, cli->directory);
-    } else {
-        scan(found);
-    }
-    exit_code = choose(cli, found);
     free(found);
     return exit_code;
 }

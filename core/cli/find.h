@@ -14,4 +14,10 @@
  */
 MAYDAY_MUST_CHECK int mayday_find_agent(mayday_cli_t *cli);
 
+/*
+ * The same for who can do without an agent: says nothing. MAYDAY_NOT_FOUND: none
+ * answers, MAYDAY_BUSY: several do, MAYDAY_INVALID: --socket is wrong.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_find_quietly(mayday_cli_t *cli);
+
 #endif

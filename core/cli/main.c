@@ -9,32 +9,35 @@
 
 #include "core/agent/agent.h"
 #include "core/cli/cli.h"
+#include "core/event/event.h"
 
 static const mayday_command_t *const commands[] = {
     &mayday_command_status, &mayday_command_issues, &mayday_command_events,
     &mayday_command_show,   &mayday_command_tail,   &mayday_command_send_event,
-    &mayday_command_purge,
+    &mayday_command_rules,  &mayday_command_purge,
 };
 
 /* Every option: a new one is one line here, and its name in the commands that take it. */
 static const struct {
     const char *name;
-    bool takes_value;
+    enum { FLAG, VALUE, VALUES } takes;
     bool common; /* taken by all commands */
     size_t offset;
 } options[] = {
-    {"directory", true, true, offsetof(mayday_cli_t, directory)},
-    {"socket", true, true, offsetof(mayday_cli_t, socket)},
-    {"format", true, false, offsetof(mayday_cli_t, format)},
-    {"json", false, false, offsetof(mayday_cli_t, json)},
-    {"kind", true, false, offsetof(mayday_cli_t, kind)},
-    {"issue", true, false, offsetof(mayday_cli_t, issue)},
-    {"limit", true, false, offsetof(mayday_cli_t, limit)},
-    {"since", true, false, offsetof(mayday_cli_t, since)},
-    {"user", true, false, offsetof(mayday_cli_t, user)},
-    {"before", true, false, offsetof(mayday_cli_t, before)},
-    {"all", false, false, offsetof(mayday_cli_t, all)},
-    {"yes", false, false, offsetof(mayday_cli_t, yes)},
+    {"directory", VALUE, true, offsetof(mayday_cli_t, directory)},
+    {"socket", VALUE, true, offsetof(mayday_cli_t, socket)},
+    {"format", VALUE, false, offsetof(mayday_cli_t, format)},
+    {"json", FLAG, false, offsetof(mayday_cli_t, json)},
+    {"kind", VALUE, false, offsetof(mayday_cli_t, kind)},
+    {"issue", VALUE, false, offsetof(mayday_cli_t, issue)},
+    {"limit", VALUE, false, offsetof(mayday_cli_t, limit)},
+    {"since", VALUE, false, offsetof(mayday_cli_t, since)},
+    {"event", VALUES, false, offsetof(mayday_cli_t, events)},
+    {"last", VALUE, false, offsetof(mayday_cli_t, last)},
+    {"user", VALUE, false, offsetof(mayday_cli_t, user)},
+    {"before", VALUE, false, offsetof(mayday_cli_t, before)},
+    {"all", FLAG, false, offsetof(mayday_cli_t, all)},
+    {"yes", FLAG, false, offsetof(mayday_cli_t, yes)},
 };
 
 enum { OPTION_HELP = 256, OPTION_VERSION, OPTION_FIRST };
@@ -66,6 +69,7 @@ help(FILE *out)
         "  mayday tail                       failures as they happen\n"
         "  mayday issues --since 1h          what failed in the last hour, the worst first\n"
         "  mayday show 3fa9c1d2              one of them in full\n"
+        "  mayday rules test rules.lua       what would these rules have done?\n"
         "  mayday send-event                 does a test event arrive?\n",
         out);
 }
@@ -109,11 +113,21 @@ static void
 set_option(mayday_cli_t *cli, size_t index, const char *value)
 {
     void *field = (char *) cli + options[index].offset;
+    mayday_cli_list_t *list = field;
 
-    if (options[index].takes_value) {
-        *(const char **) field = value;
-    } else {
+    switch (options[index].takes) {
+    case FLAG:
         *(bool *) field = true;
+        break;
+    case VALUE:
+        *(const char **) field = value;
+        break;
+    case VALUES:
+        if (list->count < MAYDAY_CLI_LIST_MAX) {
+            list->items[list->count] = value;
+        }
+        list->count++;
+        break;
     }
 }
 
@@ -127,7 +141,7 @@ read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wa
 
     for (; n < MAYDAY_COUNT(options); n++) {
         longs[n].name = options[n].name;
-        longs[n].has_arg = options[n].takes_value ? required_argument : no_argument;
+        longs[n].has_arg = options[n].takes == FLAG ? no_argument : required_argument;
         longs[n].val = OPTION_FIRST + (int) n;
     }
     longs[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
@@ -152,11 +166,24 @@ read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wa
     return -1;
 }
 
+/* The words of operands behind the first n. */
+static const char *
+skip_words(const char *operands, int n)
+{
+    for (; n > 0 && *operands != '\0'; n--) {
+        operands += strcspn(operands, " ");
+        operands += strspn(operands, " ");
+    }
+    return operands;
+}
+
 /* Refuses what the command does not take. */
 static int
 check(mayday_cli_t *cli, unsigned given, int operands)
 {
     const mayday_command_t *command = cli->command;
+    const char *takes = command->operand == NULL ? "" : command->operand;
+    const char *missing = skip_words(takes, operands);
 
     for (size_t i = 0; i < MAYDAY_COUNT(options); i++) {
         if ((given >> i & 1) != 0 && !options[i].common &&
@@ -164,11 +191,11 @@ check(mayday_cli_t *cli, unsigned given, int operands)
             return mayday_cli_usage(cli, "there is no option --%s here", options[i].name);
         }
     }
-    if (operands > (command->operand == NULL ? 0 : 1)) {
+    if (operands > 0 && *skip_words(takes, operands - 1) == '\0') {
         return mayday_cli_usage(cli, "too many arguments");
     }
-    if (operands == 0 && command->operand != NULL && command->operand[0] != '[') {
-        return mayday_cli_usage(cli, "%s is missing", command->operand);
+    if (missing[0] != '\0' && missing[0] != '[') {
+        return mayday_cli_usage(cli, "%s is missing", missing);
     }
     return -1;
 }
@@ -207,6 +234,8 @@ main(int argc, char **argv)
         return exit_code;
     }
     cli.operand = optind + 1 < argc ? argv[optind + 1] : NULL;
+    cli.second = optind + 2 < argc ? argv[optind + 2] : NULL;
+    mayday_event_setup();
     mayday_term_init(&cli.term, stdout);
     exit_code = cli.command->run(&cli);
     return fflush(stdout) == 0 ? exit_code : MAYDAY_EXIT_FAILED;

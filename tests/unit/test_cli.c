@@ -625,7 +625,8 @@ test_manual__has_every_command_and_option(void **state)
 {
     static const mayday_command_t *const commands[] = {
         &mayday_command_status, &mayday_command_tail,       &mayday_command_events,
-        &mayday_command_show,   &mayday_command_send_event, &mayday_command_purge};
+        &mayday_command_show,   &mayday_command_send_event, &mayday_command_purge,
+        &mayday_command_rules};
     char manual[32768] = "", wanted[64], options[128];
     FILE *file = fopen("docs/mayday.1", "r");
 

@@ -1,0 +1,33 @@
+/*
+ * Where events come from that rules are tried on: files of event JSON, as `mayday
+ * show ID --json` prints them, one or several behind each other; or the last
+ * events in the store, from the running agent or, where none runs, from the
+ * store's file.
+ *
+ * Runs in the command; blocks on files and the agent.
+ */
+#ifndef MAYDAY_SOURCE_H
+#define MAYDAY_SOURCE_H
+
+#include "core/cli/cli.h"
+
+#define MAYDAY_SOURCE_LAST_MAX 1000u
+
+/*
+ * An event, as JSON text that has been looked at for its end only. name says where
+ * it is, for messages: "events.json:12", "event 3fa9c1d2". The exit code: other
+ * than MAYDAY_EXIT_OK ends it, and it was said why.
+ */
+typedef int (*mayday_source_visit_pt)(void *ctx, mayday_slice_t json, const char *name);
+
+/* Every event of the file, "-" for standard input. Says what is wrong; returns the exit code. */
+int mayday_source_file(const char *path, mayday_source_visit_pt visit, void *ctx);
+
+/*
+ * The last so many events in the store, the newest first. Returns the exit code;
+ * MAYDAY_EXIT_NO_AGENT: nothing could be read, and it was said why where somebody
+ * asked for that instance or something else than its absence is the cause.
+ */
+int mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt visit, void *ctx);
+
+#endif
