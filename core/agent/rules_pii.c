@@ -328,14 +328,17 @@ walk_value(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name)
     }
     switch (lua_type(L, -1)) {
     case LUA_TSTRING:
+        text = lua_tolstring(L, -1, &len);
         if (place == MAYDAY_PII_PLACE_ADDRESS) {
             changed = (walk->pii.kinds & MAYDAY_PII_BIT(MAYDAY_PII_IP)) != 0;
+            if (changed && walk->event != NULL) { /* there null stands for Lua's nil */
+                mayday_pii_forget_address(walk->event, mayday_slice(text, len));
+            }
             if (changed) {
                 lua_pushnil(L);
             }
             break;
         }
-        text = lua_tolstring(L, -1, &len);
         changed = push_scrubbed(walk, place, name, mayday_slice(text, len));
         break;
     case LUA_TNUMBER:

@@ -122,9 +122,9 @@ typedef struct {
 } mayday_remark_t;
 
 /*
- * Notes for _meta how text, which lives as long as the event, came about:
- * wherever in the event this very text stands in the end. chars_before: the
- * characters of the text that it stands for.
+ * Notes for _meta how text, which lives as long as the event, came about: where
+ * this very text stands in the end, or, in what rules replaced, one that reads the
+ * same. chars_before: the characters of the text that it stands for.
  */
 void mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before,
                          const mayday_remark_t *remarks, size_t count);

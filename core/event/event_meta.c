@@ -32,6 +32,7 @@ struct mayday_remarked {
 typedef struct {
     cJSON *meta; /* NULL: nothing to tell so far */
     const mayday_remarked_t *remarks;
+    bool replaced; /* by a rule: the part's texts may be copies */
     struct {
         const char *key; /* NULL: index, of a list */
         size_t index;
@@ -58,7 +59,7 @@ mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before
     event->remarks = remarked;
 }
 
-/* The remarks of a text: those of this one, else of one that reads the same. */
+/* The remarks of a text: those of this very one, else, in a copy, of one that reads the same. */
 static const mayday_remarked_t *
 remarked_of(const walk_t *walk, const char *text)
 {
@@ -68,7 +69,7 @@ remarked_of(const walk_t *walk, const char *text)
         if (r->text == text) {
             return r;
         }
-        if (same == NULL && strcmp(r->text, text) == 0) {
+        if (walk->replaced && same == NULL && strcmp(r->text, text) == 0) {
             same = r;
         }
     }
@@ -253,6 +254,7 @@ mayday_build_meta(mayday_event_t *event)
     walk.remarks = event->remarks;
     for (part = 0; part < MAYDAY_PART_META; part++) {
         walk.path[0].key = mayday_event_part_key(part);
+        walk.replaced = (event->replaced >> part & 1) != 0;
         walk_item(&walk, event->parts[part],
                   cJSON_GetObjectItemCaseSensitive(event->cuts, walk.path[0].key));
     }

@@ -168,6 +168,12 @@ bool mayday_pii_number(const mayday_pii_t *pii, mayday_pii_place_t place, mayday
 /* ---- events ---- */
 
 /*
+ * Makes the addresses of the client in the event's JSON, where they read so, null;
+ * for callers that removed them elsewhere.
+ */
+void mayday_pii_forget_address(mayday_event_t *event, mayday_slice_t address);
+
+/*
  * Scrubs the event: parts that are built now, the others as soon as they are.
  * parts: mask of those that pass, others are left to the caller. What pii refers
  * to must outlive the event; pii itself is copied. MAYDAY_NO_MEMORY: nothing was done.

@@ -315,36 +315,65 @@ walk_pair(walk_t *walk, cJSON *pair, mayday_pii_place_t place, mayday_pii_name_t
     }
 }
 
-/*
- * The address of a client: Sentry takes a real one or none. Its hash tells users
- * apart where nothing else does.
- */
+/* One of the two places of a client's address, of which Sentry takes a real one or none. */
+static void
+forget(mayday_event_t *event, cJSON *item, const char *const *keys)
+{
+    item->type = cJSON_NULL | (item->type & cJSON_StringIsConst);
+    item->valuestring = NULL;
+    mayday_event_removed(event, mayday_pii_rule(NULL, MAYDAY_PII_IP), keys);
+}
+
+static const char *const user_keys[] = {"user", "ip_address", NULL};
+static const char *const env_keys[] = {"request", "env", "REMOTE_ADDR", NULL};
+
+static cJSON *
+address_at(mayday_event_t *event, mayday_part_t part, const char *const *keys)
+{
+    cJSON *item = event->parts[part];
+
+    for (keys++; *keys != NULL; keys++) {
+        item = cJSON_GetObjectItemCaseSensitive(item, *keys);
+    }
+    return cJSON_IsString(item) ? item : NULL;
+}
+
+void
+mayday_pii_forget_address(mayday_event_t *event, mayday_slice_t address)
+{
+    cJSON *user = address_at(event, MAYDAY_PART_USER, user_keys);
+    cJSON *env = address_at(event, MAYDAY_PART_REQUEST, env_keys);
+
+    if (user != NULL && mayday_slice_eq(mayday_slice_str(user->valuestring), address)) {
+        forget(event, user, user_keys);
+    }
+    if (env != NULL && mayday_slice_eq(mayday_slice_str(env->valuestring), address)) {
+        forget(event, env, env_keys);
+    }
+}
+
+/* Its hash tells users apart where nothing else does. */
 static void
 walk_address(walk_t *walk, cJSON *item)
 {
-    const char *rule = mayday_pii_rule(NULL, MAYDAY_PII_IP);
-    cJSON *user = walk->event->parts[MAYDAY_PART_USER];
-    bool is_user =
-        cJSON_IsObject(user) && cJSON_GetObjectItemCaseSensitive(user, "ip_address") == item;
+    mayday_event_t *event = walk->event;
+    cJSON *user = event->parts[MAYDAY_PART_USER];
     char hash[PUT_MAX];
     mayday_buf_t out;
 
     if ((walk->pii->kinds & BIT(IP)) == 0) {
         return;
     }
-    if (is_user && walk->pii->mode == MAYDAY_PII_HASH &&
-        cJSON_GetObjectItemCaseSensitive(user, "id") == NULL) {
-        mayday_buf_init(&out, hash, sizeof(hash));
-        mayday_pii_put(walk->pii, MAYDAY_PII_IP, mayday_slice_str(item->valuestring), &out);
-        cJSON_AddItemToObject(user, "id", cJSON_CreateString(hash));
-    }
-    item->type = cJSON_NULL | (item->type & cJSON_StringIsConst);
-    item->valuestring = NULL;
-    if (is_user) {
-        mayday_event_removed(walk->event, rule, (const char *const[]){"user", "ip_address", NULL});
-    } else if (item->string != NULL) {
-        mayday_event_removed(walk->event, rule,
-                             (const char *const[]){"request", "env", item->string, NULL});
+    if (item == address_at(event, MAYDAY_PART_USER, user_keys)) {
+        if (walk->pii->mode == MAYDAY_PII_HASH &&
+            cJSON_GetObjectItemCaseSensitive(user, "id") == NULL) {
+            mayday_buf_init(&out, hash, sizeof(hash));
+            mayday_pii_put(walk->pii, MAYDAY_PII_IP, mayday_slice_str(item->valuestring), &out);
+            cJSON_AddItemToObject(user, "id", cJSON_CreateString(hash));
+        }
+        forget(event, item, user_keys);
+    } else {
+        forget(event, item, env_keys);
     }
 }
 
