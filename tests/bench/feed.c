@@ -22,8 +22,9 @@
 #include "core/capture/record.h"
 #include "core/capture/supervise.h"
 
-/* Asking costs a process of its own: seldom enough not to disturb what is measured. */
-#define QUEUE_POLL_US 40000
+/* No agent delivers faster than this: so long the queue need not be asked about. */
+#define DELIVERY_US_MIN 20
+#define QUEUE_POLL_US_MIN 5000
 
 static void *
 alloc(void *ctx, size_t size)
@@ -215,6 +216,27 @@ queued(const char *program, const char *state)
     return at == NULL ? -1 : strtol(at + strlen("\"events\":"), NULL, 10);
 }
 
+/*
+ * Waits until the queue is empty; state NULL: there is none. Asking costs a
+ * process of its own, so it is done seldom while much is left, and often at the
+ * end.
+ */
+static void
+wait_delivered(const char *program, const char *state, uint64_t deadline)
+{
+    long left = 0;
+
+    while (state != NULL && (left = queued(program, state)) > 0 &&
+           mayday_clock_monotonic_us() < deadline) {
+        useconds_t pause_us = (useconds_t) left * DELIVERY_US_MIN;
+
+        usleep(pause_us < QUEUE_POLL_US_MIN ? QUEUE_POLL_US_MIN : pause_us);
+    }
+    if (left != 0) {
+        die("not all was delivered");
+    }
+}
+
 static int
 remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -325,10 +347,7 @@ main(int argc, char **argv)
     while (atomic_load(&slot->records_read) < count && mayday_clock_monotonic_us() < deadline) {
         usleep(1000);
     }
-    while (dsn != NULL && queued(argv[optind], state) > 0 &&
-           mayday_clock_monotonic_us() < deadline) {
-        usleep(QUEUE_POLL_US);
-    }
+    wait_delivered(argv[optind], dsn == NULL ? NULL : state, deadline);
     double seconds = (double) (mayday_clock_monotonic_us() - started) / 1e6;
     cpu = agent_cpu_s(agent) - cpu;
     pipeline = thread_cpu_s(agent, "mayday-pipeline") - pipeline;
