@@ -1,17 +1,13 @@
--- Failures that only a crawler met are not worth waking anybody for.
--- They are dropped and counted under the reason "bot".
-local mayday = require "mayday"
-
-local bots = { "bot", "crawler", "spider", "slurp" }
+-- Failures that only a crawler or a monitor met are not worth waking anybody for.
+-- They are dropped and counted under the reason "bot". Uptime checks stay: when
+-- one of them fails, somebody is about to ask why.
+local mayday, bots = require "mayday", require "mayday.bots"
 
 mayday.before_send(function(event, hint)
     local headers = event.request and event.request.headers or {}
-    local agent = (headers["User-Agent"] or ""):lower()
 
-    for _, bot in ipairs(bots) do
-        if agent:find(bot, 1, true) then
-            return nil, "bot"
-        end
+    if bots.is_bot(headers["User-Agent"], { except = { "monitor" } }) then
+        return nil, "bot"
     end
     return event
 end)

@@ -362,6 +362,7 @@ static const char *const people[] = {
     "AppleCoreMedia/1.0.0.22B83 (iPhone; U; CPU OS 18_1 like Mac OS X; de_de)",
     "PodcastAddict/v5 (+https://podcastaddict.example/; Android podcast app)",
     "Overcast/2024.10 (+http://overcast.example/; iOS podcast app)",
+    "WhatsApp/2.18.46 Android/6.0.1 Device/Xiaomi-Redmi_3S",
     "stagefright/1.2 (Linux;Android 9)",
     "Amazon.com/28.20.0.100 (Android/14/Pixel 8)",
     /* televisions, consoles, cars, watches and the rest */

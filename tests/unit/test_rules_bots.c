@@ -5,6 +5,8 @@
  */
 #include "tests/unit/rules_fixture.h"
 
+#include "core/filter/bots.h"
+
 #define BOTS "local mayday, bots = require 'mayday', require 'mayday.bots'\n"
 #define SEND(body) "mayday.before_send(function(event, hint)\n" body "\nreturn event\nend)\n"
 #define BOTS_RULE(body) BOTS SEND(body)
@@ -238,6 +240,120 @@ test_bots__is_probe_of_made_up_events(void **state)
                      "ran for more than 50 ms");
 }
 
+/* ---- documentation and examples ---- */
+
+static char *
+read_text(const char *path)
+{
+    char *text = calloc(1, 65536);
+    FILE *file = fopen(path, "r");
+
+    assert_non_null(text);
+    assert_non_null(file);
+    assert_true(fread(text, 1, 65535, file) > 0);
+    fclose(file);
+    return text;
+}
+
+static void
+load_example(fixture_t *f, const char *path)
+{
+    char *text = read_text(path);
+
+    load(f, text);
+    free(text);
+    if (f->rules == NULL) {
+        fail_msg("%s: %s", path, f->error);
+    }
+}
+
+static mayday_rules_verdict_t
+run_example(fixture_t *f, const char *json)
+{
+    make_event(f, json);
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_string_equal(f->result.error, "");
+    return f->result.verdict;
+}
+
+static void
+test_example_drop_bots(void **state)
+{
+    fixture_t *f = *state;
+
+    load_example(f, "lua/examples/drop_bots.lua");
+    assert_int_equal(run_example(f, sample), MAYDAY_RULES_KEEP);
+    assert_int_equal(run_example(f, "{}"), MAYDAY_RULES_KEEP);
+    assert_int_equal(run_example(f, "{\"request\":{\"headers\":[[\"User-Agent\","
+                                    "\"UptimeRobot/2.0\"]]}}"),
+                     MAYDAY_RULES_KEEP);
+    assert_int_equal(run_example(f, "{\"request\":{\"headers\":[[\"user-agent\","
+                                    "\"SemrushBot/7\"]]}}"),
+                     MAYDAY_RULES_DROP);
+    assert_string_equal(f->result.reason, "bot");
+}
+
+static void
+test_example_drop_probes(void **state)
+{
+    fixture_t *f = *state;
+
+    load_example(f, "lua/examples/drop_probes.lua");
+    assert_int_equal(run_example(f, sample), MAYDAY_RULES_KEEP);
+    assert_int_equal(run_example(f, "{}"), MAYDAY_RULES_KEEP);
+    assert_int_equal(run_example(f, "{\"request\":{\"url\":\"http://shop/%2e%67it/config\"}}"),
+                     MAYDAY_RULES_DROP);
+    assert_string_equal(f->result.reason, "probe");
+    assert_string_equal(f->result.hook, "event_processor");
+}
+
+/* Every block of Lua in the pages of these modules loads, and runs over an event. */
+static void
+test_docs__every_example_works(void **state)
+{
+    static const char *const pages[] = {"docs/lua/bots.md", "docs/lua/routes.md"};
+    static const char begin[] = "\n```lua\n", end[] = "\n```\n";
+    fixture_t *f = *state;
+    int examples = 0;
+
+    for (size_t i = 0; i < MAYDAY_COUNT(pages); i++) {
+        char *text = read_text(pages[i]), *at = text;
+
+        while ((at = strstr(at, begin)) != NULL) {
+            char *last = strstr(at + 1, end);
+
+            assert_non_null(last);
+            *last = '\0';
+            if (run(f, at + sizeof(begin) - 1) == MAYDAY_RULES_FAILED) {
+                fail_msg("%s: %s: %s", pages[i], f->result.error, at + sizeof(begin) - 1);
+            }
+            examples++;
+            at = last + 1;
+        }
+        free(text);
+    }
+    assert_true(examples >= 8);
+}
+
+/* The page's table of classes is the code's. */
+static void
+test_docs__every_class(void **state)
+{
+    char *text = read_text("docs/lua/bots.md"), row[64];
+
+    (void) state;
+    for (int class = 1; class < MAYDAY_BOT_CLASS_MAX; class ++) {
+        bool is_bot = (mayday_bot_classes_default() >> class & 1) != 0;
+
+        if (class != MAYDAY_BOT_BROWSER) {
+            snprintf(row, sizeof(row), "\n| `%s` | %s |",
+                     mayday_bot_class_name((mayday_bot_class_t) class), is_bot ? "yes" : "no");
+            assert_text_in(text, row);
+        }
+    }
+    free(text);
+}
+
 int
 main(void)
 {
@@ -253,6 +369,10 @@ main(void)
         TEST(test_bots__is_probe_by_site),
         TEST(test_bots__is_probe_looks_at_the_record),
         TEST(test_bots__is_probe_of_made_up_events),
+        TEST(test_example_drop_bots),
+        TEST(test_example_drop_probes),
+        TEST(test_docs__every_example_works),
+        TEST(test_docs__every_class),
     };
 
     mayday_event_setup();

