@@ -230,7 +230,7 @@ mayday_rules_new(const char *file, const char *lua_dir, const uint8_t *hash_key,
         free(rules);
         return NULL;
     }
-    strcpy(rules->file, file);
+    memcpy(rules->file, file, strlen(file) + 1);
     rules->has_hash_key = hash_key != NULL;
     if (hash_key != NULL) {
         memcpy(rules->hash_key, hash_key, sizeof(rules->hash_key));
@@ -268,7 +268,7 @@ restart(mayday_rules_t *rules)
     }
     fresh = calloc(1, sizeof(*fresh));
     if (fresh != NULL) {
-        strcpy(fresh->file, rules->file);
+        memcpy(fresh->file, rules->file, sizeof(fresh->file));
         memcpy(fresh->hash_key, rules->hash_key, sizeof(fresh->hash_key));
         fresh->has_hash_key = rules->has_hash_key;
         done =

@@ -109,8 +109,9 @@ mayday_sandbox_of(lua_State *L)
 
 /* ---- rules_sandbox.c ---- */
 
-/* luaL_error, as a function that the compiler knows not to return. */
-_Noreturn void mayday_rules_raise(lua_State *L, const char *fmt, ...) MAYDAY_PRINTF(2, 3);
+/* luaL_error, as a function that compiler and linters know not to return. */
+__attribute__((noreturn)) void mayday_rules_raise(lua_State *L, const char *fmt, ...)
+    MAYDAY_PRINTF(2, 3);
 
 /* MAYDAY_NO_MEMORY, MAYDAY_INVALID (a path is too long, or not LuaJIT as expected): error says. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_sandbox_init(mayday_sandbox_t *box, const char *rules_file,

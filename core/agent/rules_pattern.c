@@ -14,6 +14,8 @@
  * Runs in the agent's pipeline thread; takes no memory but from the Lua state,
  * so that an error may leave it at any point.
  */
+#include <assert.h>
+
 #include "core/agent/rules_internal.h"
 
 #define STEPS_MAX 2000000u
@@ -471,6 +473,7 @@ begin(lua_State *L, matcher_t *m, int text_index, int pattern_index)
     if (text_len > TEXT_LEN_MAX) {
         mayday_rules_raise(L, "patterns search at most 1 MiB of text");
     }
+    assert(text != NULL && pattern != NULL); /* or it would have raised an error */
     m->L = L;
     m->text = text;
     m->text_end = text + text_len;
@@ -640,10 +643,11 @@ add_template(const matcher_t *m, luaL_Buffer *b, const char *s, const char *end)
     const char *text = lua_tolstring(m->L, 3, &len);
 
     for (size_t i = 0; i < len; i++) {
-        if (text[i] != '%') {
-            luaL_addchar(b, text[i]);
-        } else if (!mayday_is_digit(text[++i])) { /* the zero byte behind the text at its end */
-            luaL_addchar(b, text[i]);
+        bool escaped = text[i] == '%';
+
+        i += escaped ? 1 : 0; /* at the end of the text, to the zero byte behind it */
+        if (!escaped || !mayday_is_digit(text[i])) {
+            luaL_addlstring(b, text + i, 1);
         } else if (text[i] == '0') {
             luaL_addlstring(b, s, (size_t) (end - s));
         } else {
@@ -707,7 +711,7 @@ mayday_rules_gsub(lua_State *L)
         if (end != NULL && end > s) {
             s = end;
         } else if (s < m.text_end) {
-            luaL_addchar(&b, *s++);
+            luaL_addlstring(&b, s++, 1);
         } else {
             break;
         }

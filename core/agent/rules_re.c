@@ -197,12 +197,12 @@ add_template(const search_t *search, luaL_Buffer *b)
 
         used = 1;
         if (data[i] != '$') {
-            luaL_addchar(b, data[i]);
+            luaL_addlstring(b, data + i, 1);
             continue;
         }
         if (i + 1 < len && data[i + 1] == '$') {
             used = 2;
-            luaL_addchar(b, '$');
+            luaL_addlstring(b, data + i, 1);
             continue;
         }
         group = group_of_reference(search, mayday_slice(data + i, len - i), &used);

@@ -62,21 +62,28 @@ marks_path(const mayday_watchdog_t *w, char path[512], const char *suffix)
 static bool
 parse_mark(const char *line, mark_t *mark)
 {
-    unsigned long long slot, generation, position;
     const size_t hex = 2 * sizeof(mark->key.segment);
-    char more;
+    uint64_t numbers[3];
+    const char *at = line + hex;
 
     memset(mark, 0, sizeof(*mark));
-    if (strlen(line) < hex ||
-        mayday_unhex(mark->key.segment, sizeof(mark->key.segment), mayday_slice(line, hex)) !=
-            MAYDAY_OK ||
-        sscanf(line + hex, " %llu %llu %llu %c", &slot, &generation, &position, &more) != 3) {
+    if (strlen(line) < hex || mayday_unhex(mark->key.segment, sizeof(mark->key.segment),
+                                           mayday_slice(line, hex)) != MAYDAY_OK) {
         return false;
     }
-    mark->key.slot = (uint32_t) slot;
-    mark->key.generation = generation;
-    mark->position = position;
-    return true;
+    for (size_t i = 0; i < MAYDAY_COUNT(numbers); i++) {
+        char *end;
+
+        if (at[0] != ' ' || !mayday_is_digit(at[1])) {
+            return false;
+        }
+        numbers[i] = strtoull(at + 1, &end, 10);
+        at = end;
+    }
+    mark->key.slot = (uint32_t) numbers[0];
+    mark->key.generation = numbers[1];
+    mark->position = numbers[2];
+    return *at == '\0';
 }
 
 static void
