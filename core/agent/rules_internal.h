@@ -78,7 +78,7 @@ struct mayday_rules {
     char file[PATH_MAX];
     uint8_t hash_key[16];
     bool has_hash_key;
-    struct mayday_rules_routes *routes; /* of mayday.routes, in the state */
+    struct mayday_rules_routes *routes;  /* of mayday.routes, in the state */
     struct mayday_re_cache *expressions; /* of mayday.re; NULL: not used yet */
     uint64_t restart_not_before_us;      /* monotonic */
     size_t memory_settled;               /* bytes, see mayday_rules_settle */
