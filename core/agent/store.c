@@ -128,6 +128,17 @@ mayday_column_slice(sqlite3_stmt *statement, int column)
     return mayday_slice(data, (size_t) sqlite3_column_bytes(statement, column));
 }
 
+void
+mayday_column_hex(char *out, sqlite3_stmt *statement, int column, size_t n)
+{
+    mayday_slice_t bytes = mayday_column_slice(statement, column);
+
+    out[0] = '\0';
+    if (bytes.len == n) {
+        mayday_hex(out, (const uint8_t *) bytes.data, n);
+    }
+}
+
 /* ---- connections ---- */
 
 static mayday_store_t *

@@ -150,9 +150,68 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_events(mayday_store_t *store,
                                                   mayday_row_visit_pt visit, void *ctx);
 
 /* JSON of the event whose id begins with the given hex digits (at least 4), into
- * out from malloc, *out_len bytes. MAYDAY_NOT_FOUND; MAYDAY_INVALID: several. */
+ * out from malloc, *out_len bytes; where there is none, of the dropped one. Of a
+ * dropped one contexts.mayday.dropped tells. MAYDAY_NOT_FOUND; MAYDAY_INVALID: several. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_event_json(mayday_store_t *store, mayday_slice_t id,
                                                       char **out, size_t *out_len);
+
+/* ---- what rules did ---- */
+
+#define MAYDAY_STORE_DROPPED_MAX 100u                        /* events per reason          */
+#define MAYDAY_STORE_DROPPED_BYTES_MAX ((uint64_t) 16 << 20) /* of all; the oldest go first */
+#define MAYDAY_STORE_DROPPED_JSON_MAX ((size_t) 64 << 10)    /* of one                     */
+#define MAYDAY_STORE_RULES_MAX 1024u                         /* rows of counts per rule    */
+
+/* An event that a rule dropped, kept for people to see. */
+typedef struct {
+    mayday_slice_t event_id; /* 32 hex digits */
+    uint64_t time_us;
+    const char *kind;
+    const char *level;
+    unsigned status;
+    mayday_slice_t title;
+    mayday_slice_t transaction;
+    const char *reason; /* "bot" */
+    const char *hook;   /* "before_send", "event_processor" */
+    const char *where;  /* "rules.lua:12" */
+    bool observed;      /* the rules were only observed: it was not dropped */
+    mayday_slice_t json;
+} mayday_store_dropped_t;
+
+/*
+ * Adds one; those of its reason beyond MAYDAY_STORE_DROPPED_MAX, and of all beyond
+ * the bytes, go. MAYDAY_INVALID: the id is none, or its JSON is too long.
+ */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_add(mayday_store_t *store,
+                                                       const mayday_store_dropped_t *dropped);
+
+/* For lists, the newest first; json is empty, and texts are valid during the visit only. */
+typedef struct {
+    unsigned limit;     /* 1 … 1000                                                  */
+    const char *reason; /* NULL: any; "bot" or, of one kind of hook, "before_send:bot" */
+    const char *kind;   /* NULL: any */
+    uint64_t since_us;  /* 0: any    */
+} mayday_store_dropped_query_t;
+typedef void (*mayday_dropped_visit_pt)(void *ctx, const mayday_store_dropped_t *dropped);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped(mayday_store_t *store,
+                                                   const mayday_store_dropped_query_t *query,
+                                                   mayday_dropped_visit_pt visit, void *ctx);
+
+/* What one place of the rules did so far; lines that nothing was counted for lately are forgotten. */
+typedef struct {
+    const char *where;   /* "rules.lua:12" */
+    const char *hook;    /* of drops; of failures, where it is known, else "" */
+    const char *outcome; /* "dropped" or "failed" */
+    const char *reason;  /* of drops, else "" */
+    bool observed;       /* it only would have been so */
+    uint64_t n;
+} mayday_store_rule_t;
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_rule_count(mayday_store_t *store,
+                                                      const mayday_store_rule_t *rule,
+                                                      uint64_t now_us);
+typedef void (*mayday_rule_visit_pt)(void *ctx, const mayday_store_rule_t *rule);
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_rules(mayday_store_t *store, mayday_rule_visit_pt visit,
+                                                 void *ctx);
 
 /* ---- the delivery queue ---- */
 
@@ -234,8 +293,9 @@ typedef struct {
 } mayday_store_purge_t;
 
 /*
- * Erases events, queue rows included, and compacts the file so that nothing is
- * left in it; files that were moved aside as corrupt go whole. Counts stay.
+ * Erases events, queue rows and dropped ones included, and compacts the file so
+ * that nothing is left in it; of a user all dropped ones go that hold the text
+ * anywhere. Files that were moved aside as corrupt go whole. Counts stay.
  * *purged: how many events, also on an error. Takes its own transactions.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_purge(mayday_store_t *store,

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EVENT_ID_BYTES 16
 #define EVENT_ID_DIGITS_MIN 4
 #define ROW_OVERHEAD_BYTES 256 /* indexes, numbers, short texts: about */
 #define ROWS_MAX 1000
@@ -69,7 +68,7 @@ event_insert(mayday_store_t *store, const mayday_store_event_t *event, const uin
 {
     sqlite3_stmt *statement = mayday_store_statement(store, MAYDAY_SQL_EVENT_ADD);
 
-    mayday_bind_blob(statement, 1, id, EVENT_ID_BYTES);
+    mayday_bind_blob(statement, 1, id, MAYDAY_STORE_EVENT_ID_BYTES);
     mayday_bind_blob(statement, 2, event->issue, sizeof(event->issue));
     mayday_bind_u64(statement, 3, event->time_us);
     mayday_bind_text(statement, 4, mayday_slice_str(event->kind));
@@ -99,7 +98,7 @@ mayday_rc_t
 mayday_store_event_add(mayday_store_t *store, const mayday_store_event_t *event,
                        const char *const *dsns, size_t dsn_count)
 {
-    uint8_t id[EVENT_ID_BYTES];
+    uint8_t id[MAYDAY_STORE_EVENT_ID_BYTES];
     sqlite3_stmt *statement;
     mayday_rc_t rc;
     size_t count;
@@ -138,26 +137,14 @@ mayday_store_queued(const mayday_store_t *store)
 
 /* ---- reading ---- */
 
-/* Hex of a column that should hold n bytes; out holds 2 * n + 1. */
-static void
-column_hex(char *out, sqlite3_stmt *statement, int column, size_t n)
-{
-    mayday_slice_t bytes = mayday_column_slice(statement, column);
-
-    out[0] = '\0';
-    if (bytes.len == n) {
-        mayday_hex(out, (const uint8_t *) bytes.data, n);
-    }
-}
-
 static void
 visit_row(sqlite3_stmt *statement, mayday_row_visit_pt visit, void *ctx)
 {
-    char event_id[2 * EVENT_ID_BYTES + 1], issue[MAYDAY_HASH_HEX_SIZE];
+    char event_id[2 * MAYDAY_STORE_EVENT_ID_BYTES + 1], issue[MAYDAY_HASH_HEX_SIZE];
     mayday_store_row_t row;
 
-    column_hex(event_id, statement, 1, EVENT_ID_BYTES);
-    column_hex(issue, statement, 2, MAYDAY_HASH_BYTES);
+    mayday_column_hex(event_id, statement, 1, MAYDAY_STORE_EVENT_ID_BYTES);
+    mayday_column_hex(issue, statement, 2, MAYDAY_HASH_BYTES);
     row.row = sqlite3_column_int64(statement, 0);
     row.event_id = event_id;
     row.issue = issue;
@@ -205,35 +192,32 @@ mayday_store_events(mayday_store_t *store, const mayday_store_query_t *query,
 static mayday_rc_t
 id_range(mayday_slice_t digits, uint8_t *first, uint8_t *last)
 {
-    char text[2 * EVENT_ID_BYTES];
+    char text[2 * MAYDAY_STORE_EVENT_ID_BYTES];
 
     if (digits.len < EVENT_ID_DIGITS_MIN || digits.len > sizeof(text)) {
         return MAYDAY_INVALID;
     }
     memset(text, '0', sizeof(text));
     memcpy(text, digits.data, digits.len);
-    if (mayday_unhex(first, EVENT_ID_BYTES, mayday_slice(text, sizeof(text))) != MAYDAY_OK) {
+    if (mayday_unhex(first, MAYDAY_STORE_EVENT_ID_BYTES, mayday_slice(text, sizeof(text))) !=
+        MAYDAY_OK) {
         return MAYDAY_INVALID;
     }
     memset(text + digits.len, 'f', sizeof(text) - digits.len);
-    return mayday_unhex(last, EVENT_ID_BYTES, mayday_slice(text, sizeof(text)));
+    return mayday_unhex(last, MAYDAY_STORE_EVENT_ID_BYTES, mayday_slice(text, sizeof(text)));
 }
 
-mayday_rc_t
-mayday_store_event_json(mayday_store_t *store, mayday_slice_t id, char **out, size_t *out_len)
+/* The JSON of the one row of a statement that takes a range of ids. */
+static mayday_rc_t
+json_get(mayday_store_t *store, mayday_sql_t id, const uint8_t *first, const uint8_t *last,
+         char **out, size_t *out_len)
 {
-    uint8_t first[EVENT_ID_BYTES], last[EVENT_ID_BYTES];
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = mayday_store_statement(store, id);
     mayday_slice_t json;
     mayday_rc_t rc;
 
-    *out = NULL;
-    if (id_range(id, first, last) != MAYDAY_OK) {
-        return MAYDAY_NOT_FOUND;
-    }
-    statement = mayday_store_statement(store, MAYDAY_SQL_EVENT_JSON);
-    mayday_bind_blob(statement, 1, first, sizeof(first));
-    mayday_bind_blob(statement, 2, last, sizeof(last));
+    mayday_bind_blob(statement, 1, first, MAYDAY_STORE_EVENT_ID_BYTES);
+    mayday_bind_blob(statement, 2, last, MAYDAY_STORE_EVENT_ID_BYTES);
     rc = mayday_store_step(store, statement);
     if (rc != MAYDAY_OK) {
         return rc == MAYDAY_END ? MAYDAY_NOT_FOUND : rc;
@@ -258,4 +242,20 @@ mayday_store_event_json(mayday_store_t *store, mayday_slice_t id, char **out, si
     free(*out);
     *out = NULL;
     return rc;
+}
+
+mayday_rc_t
+mayday_store_event_json(mayday_store_t *store, mayday_slice_t id, char **out, size_t *out_len)
+{
+    uint8_t first[MAYDAY_STORE_EVENT_ID_BYTES], last[MAYDAY_STORE_EVENT_ID_BYTES];
+    mayday_rc_t rc;
+
+    *out = NULL;
+    if (id_range(id, first, last) != MAYDAY_OK) {
+        return MAYDAY_NOT_FOUND;
+    }
+    rc = json_get(store, MAYDAY_SQL_EVENT_JSON, first, last, out, out_len);
+    return rc == MAYDAY_NOT_FOUND
+               ? json_get(store, MAYDAY_SQL_DROPPED_JSON, first, last, out, out_len)
+               : rc;
 }

@@ -4,6 +4,7 @@
  *   store.c         connections, transactions, statements, counts, positions
  *   store_schema.c  the file: creating, checking, moving aside, migrating
  *   store_events.c  issues and events
+ *   store_dropped.c what rules did: dropped events, counts per rule
  *   store_queue.c   DSNs, the delivery queue, losses to be reported
  *   store_upkeep.c  trimming and purging
  */
@@ -75,6 +76,21 @@ void mayday_bind_text(sqlite3_stmt *statement, int place, mayday_slice_t text); 
 /* Never NULL. */
 const char *mayday_column_text(sqlite3_stmt *statement, int column);
 mayday_slice_t mayday_column_slice(sqlite3_stmt *statement, int column);
+
+/* Hex of a column that should hold n bytes, else ""; out holds 2 * n + 1. */
+void mayday_column_hex(char *out, sqlite3_stmt *statement, int column, size_t n);
+
+#define MAYDAY_STORE_EVENT_ID_BYTES 16
+
+/* ---- what rules did (store_dropped.c) ---- */
+
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_trim(mayday_store_t *store, uint64_t before_us,
+                                                        uint64_t now_us);
+
+/* Takes a transaction of its own; adds to *purged. */
+MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_purge(mayday_store_t *store,
+                                                         const mayday_store_purge_t *what,
+                                                         uint64_t *purged);
 
 /* ---- the file (store_schema.c) ---- */
 

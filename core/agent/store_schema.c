@@ -12,6 +12,8 @@
  *   dsns       where events go, and how many wait there
  *   queue      (DSN, event): not yet delivered. Order of events = order of arrival
  *   discarded  losses that the next client report tells
+ *   dropped    events that rules dropped, the last of each reason, scrubbed
+ *   rules      what each place of the rules did
  *   sizes      one row of sums, so that no bound needs a scan
  *
  * Triggers keep what follows from a row: payload and queue rows go with their
@@ -105,6 +107,23 @@ static const char *const migrations[] = {
     "CREATE TRIGGER queue_gone AFTER DELETE ON queue BEGIN"
     "  UPDATE OR FAIL dsns SET queued = queued - 1 WHERE id = old.dsn;"
     "  UPDATE OR FAIL events SET pending = pending - 1 WHERE row = old.event; END;",
+    "CREATE TABLE dropped (row INTEGER PRIMARY KEY AUTOINCREMENT, event_id BLOB NOT NULL,"
+    "  time_us INTEGER NOT NULL, kind TEXT NOT NULL, level TEXT NOT NULL,"
+    "  status INTEGER NOT NULL, title TEXT NOT NULL, transaction_name TEXT NOT NULL,"
+    "  reason TEXT NOT NULL, hook TEXT NOT NULL, place TEXT NOT NULL,"
+    "  observed INTEGER NOT NULL, bytes INTEGER NOT NULL, json TEXT NOT NULL);"
+    "CREATE INDEX dropped_id ON dropped (event_id);"
+    "CREATE INDEX dropped_reason ON dropped (reason, row);"
+    "CREATE INDEX dropped_time ON dropped (time_us);"
+    "ALTER TABLE sizes ADD COLUMN dropped_bytes INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TRIGGER dropped_added AFTER INSERT ON dropped BEGIN"
+    "  UPDATE OR FAIL sizes SET dropped_bytes = dropped_bytes + new.bytes; END;"
+    "CREATE TRIGGER dropped_gone AFTER DELETE ON dropped BEGIN"
+    "  UPDATE OR FAIL sizes SET dropped_bytes = dropped_bytes - old.bytes; END;"
+    "CREATE TABLE rules (place TEXT NOT NULL, hook TEXT NOT NULL, outcome TEXT NOT NULL,"
+    "  reason TEXT NOT NULL, observed INTEGER NOT NULL, n INTEGER NOT NULL,"
+    "  last_us INTEGER NOT NULL, PRIMARY KEY (place, hook, outcome, reason, observed))"
+    "  WITHOUT ROWID;",
 };
 
 #define SCHEMA_VERSION ((int) MAYDAY_COUNT(migrations))

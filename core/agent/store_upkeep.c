@@ -168,6 +168,9 @@ mayday_store_trim(mayday_store_t *store, const mayday_store_bounds_t *bounds, ui
     if (rc == MAYDAY_OK) {
         rc = trim_issues(store, issues, before_us);
     }
+    if (rc == MAYDAY_OK) {
+        rc = mayday_store_dropped_trim(store, before_us, now_us);
+    }
     if (rc == MAYDAY_OK && now_us > POSITION_KEPT_US) {
         statement = mayday_store_statement(store, MAYDAY_SQL_POSITION_TRIM);
         mayday_bind_u64(statement, 1, now_us - POSITION_KEPT_US);
@@ -310,6 +313,9 @@ mayday_store_purge(mayday_store_t *store, const mayday_store_purge_t *what, uint
             *purged += count;
         }
     } while (rc == MAYDAY_OK && count > 0);
+    if (rc == MAYDAY_OK) {
+        rc = mayday_store_dropped_purge(store, what, purged);
+    }
     atomic_fetch_add(&purges, 1);
     mayday_store_corrupt_unlink(store, NULL);
     if (rc == MAYDAY_OK) {

@@ -37,13 +37,13 @@ test_new__newer_schema_is_refused_and_untouched(void **state)
     assert_non_null(strstr(error, "version 999"));
     assert_int_equal(query(f, "PRAGMA user_version"), 999);
     assert_int_equal(files(f, "store.sqlite.corrupt-"), 0);
-    execute(f, "PRAGMA user_version = 2");
+    execute(f, "PRAGMA user_version = 3");
     reopen(f);
     assert_non_null(f->store);
 }
 
-/* As version 1 had them. */
-static const char triggers_of_version_1[] =
+/* Back to version 1. */
+static const char schema_of_version_1[] =
     "DROP TRIGGER event_gone; DROP TRIGGER queue_gone;"
     "CREATE TRIGGER event_gone AFTER DELETE ON events BEGIN"
     "  UPDATE sizes SET"
@@ -54,6 +54,7 @@ static const char triggers_of_version_1[] =
     "CREATE TRIGGER queue_gone AFTER DELETE ON queue BEGIN"
     "  UPDATE dsns SET queued = queued - 1 WHERE id = old.dsn;"
     "  UPDATE events SET pending = pending - 1 WHERE row = old.event; END;"
+    "DROP TABLE dropped; DROP TABLE rules; ALTER TABLE sizes DROP COLUMN dropped_bytes;"
     "PRAGMA user_version = 1";
 
 static void
@@ -66,13 +67,16 @@ test_new__older_schema_is_migrated_with_what_it_holds(void **state)
     add_now(f->store, &(sample_t){.number = 2, .dsns = {DSN_A}});
     mayday_store_free(f->store);
     f->store = NULL;
-    execute(f, triggers_of_version_1);
+    execute(f, schema_of_version_1);
     reopen(f);
     assert_non_null(f->store);
-    assert_int_equal(query(f, "PRAGMA user_version"), 2);
-    assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND "
-                              "sql LIKE '%gone%UPDATE OR FAIL%'"),
+    assert_int_equal(query(f, "PRAGMA user_version"), 3);
+    assert_int_equal(query(f, "SELECT count(*) FROM sqlite_master WHERE name IN ('event_gone', "
+                              "'queue_gone') AND sql LIKE '%UPDATE OR FAIL%'"),
                      2);
+    assert_int_equal(query(f, "SELECT dropped_bytes FROM sizes"), 0);
+    assert_int_equal(query(f, "SELECT count(*) FROM dropped"), 0);
+    assert_int_equal(query(f, "SELECT count(*) FROM rules"), 0);
     OK(mayday_store_due(f->store, 1, 0, 10, see_due, &seen));
     assert_int_equal(seen.count, 2);
     OK(mayday_store_begin(f->store));
