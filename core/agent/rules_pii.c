@@ -267,17 +267,6 @@ take_options(lua_State *L, mayday_pii_t *pii)
 
 /* ---- values of Lua ---- */
 
-static size_t
-count_chars(mayday_slice_t text)
-{
-    size_t chars = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        chars += ((uint8_t) text.data[i] & 0xc0) != 0x80;
-    }
-    return chars;
-}
-
 /* Pushes what becomes of text; false: it stays, and nothing is pushed. */
 static bool
 push_scrubbed(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name, mayday_slice_t text)
@@ -295,11 +284,12 @@ push_scrubbed(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name, ma
     if (storage == NULL) {
         mayday_rules_raise(L, "no memory");
     }
-    remarks.count = 0;
+    mayday_pii_remarks_init(&remarks, walk->event, text);
     mayday_buf_init(&out, storage, size);
     mayday_pii_write(&walk->pii, place, name, text, &out, &remarks);
     if (walk->event != NULL) {
-        mayday_event_remark(walk->event, storage, count_chars(text), remarks.items, remarks.count);
+        mayday_event_remark(walk->event, storage, remarks.chars_before, remarks.items,
+                            remarks.count);
     }
     lua_pushlstring(L, out.data, out.len);
     if (walk->event == NULL) {

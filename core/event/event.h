@@ -129,6 +129,10 @@ typedef struct {
 void mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before,
                          const mayday_remark_t *remarks, size_t count);
 
+/* What was noted of text, if anything was: *count remarks, and the characters before. */
+const mayday_remark_t *mayday_event_remarks_of(const mayday_event_t *event, const char *text,
+                                               size_t *count, size_t *chars_before);
+
 /* Notes for _meta that what is null at the path of these keys, ended by NULL, was removed. */
 void mayday_event_removed(mayday_event_t *event, const char *rule, const char *const *keys);
 

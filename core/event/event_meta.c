@@ -61,19 +61,34 @@ mayday_event_remark(mayday_event_t *event, const char *text, size_t chars_before
 
 /* The remarks of a text: those of this very one, else, in a copy, of one that reads the same. */
 static const mayday_remarked_t *
-remarked_of(const walk_t *walk, const char *text)
+find_remarked(const mayday_remarked_t *remarked, const char *text, bool copy)
 {
     const mayday_remarked_t *same = NULL;
 
-    for (const mayday_remarked_t *r = walk->remarks; r != NULL; r = r->next) {
-        if (r->text == text) {
-            return r;
+    for (; remarked != NULL; remarked = remarked->next) {
+        if (remarked->text == text) {
+            return remarked;
         }
-        if (walk->replaced && same == NULL && strcmp(r->text, text) == 0) {
-            same = r;
+        if (copy && same == NULL && strcmp(remarked->text, text) == 0) {
+            same = remarked;
         }
     }
     return same;
+}
+
+const mayday_remark_t *
+mayday_event_remarks_of(const mayday_event_t *event, const char *text, size_t *count,
+                        size_t *chars_before)
+{
+    const mayday_remarked_t *remarked = find_remarked(event->remarks, text, true);
+
+    if (remarked == NULL) {
+        *count = 0;
+        return NULL;
+    }
+    *count = remarked->count;
+    *chars_before = remarked->chars_before;
+    return remarked->remarks;
 }
 
 enum { INDEX_SIZE = 24 };
@@ -82,14 +97,14 @@ enum { INDEX_SIZE = 24 };
 static const char *
 index_key(size_t index, char storage[INDEX_SIZE])
 {
-    char *p = storage + INDEX_SIZE - 1;
+    size_t at = INDEX_SIZE - 1;
 
-    *p = '\0';
+    storage[at] = '\0';
     do {
-        *--p = (char) ('0' + index % 10);
+        storage[--at] = (char) ('0' + index % 10);
         index /= 10;
     } while (index > 0);
-    return p;
+    return &storage[at];
 }
 
 /* The object of _meta about the value that is looked at. */
@@ -163,7 +178,7 @@ static void
 note_text(walk_t *walk, const char *text, const cJSON *cut)
 {
     const char *filtered = find_filtered(text);
-    const mayday_remarked_t *remarked = walk->remarks == NULL ? NULL : remarked_of(walk, text);
+    const mayday_remarked_t *remarked = find_remarked(walk->remarks, text, walk->replaced);
     const size_t dots = sizeof(MAYDAY_UTF8_ELLIPSIS) - 1;
     const cJSON *whole;
     size_t len;

@@ -122,7 +122,7 @@ void mayday_pii_put(const mayday_pii_t *pii, unsigned kind, mayday_slice_t text,
 /* ---- places: what is looked for where in an event ---- */
 
 typedef enum {
-#define MAYDAY_PII_PLACE(id, kinds, inner, members) MAYDAY_PII_PLACE_##id,
+#define MAYDAY_PII_PLACE(id, kinds, inner, ...) MAYDAY_PII_PLACE_##id,
 #include "core/filter/pii_places.def"
 #undef MAYDAY_PII_PLACE
     MAYDAY_PII_PLACES
@@ -141,9 +141,16 @@ mayday_pii_name_t mayday_pii_name_at(const mayday_pii_t *pii, mayday_pii_place_t
 
 /* What was replaced in a text, for _meta: mayday_event_remark. */
 typedef struct {
-    mayday_remark_t items[MAYDAY_PII_REMARKS_MAX]; /* the first ones */
+    mayday_remark_t items[MAYDAY_PII_REMARKS_MAX]; /* the first ones, from left to right */
     size_t count;
+    const mayday_remark_t *before; /* of the text as it came, carried over */
+    size_t before_count;
+    size_t chars_before; /* of the text as it came first */
 } mayday_pii_remarks_t;
+
+/* Begins the remarks of a text: as it came, and if event is not NULL, what was noted of it. */
+void mayday_pii_remarks_init(mayday_pii_remarks_t *remarks, const mayday_event_t *event,
+                             mayday_slice_t text);
 
 /* The room for what becomes of text, its NUL included; 0: it stays as it is. */
 size_t mayday_pii_measure(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii_name_t name,
@@ -153,7 +160,7 @@ size_t mayday_pii_measure(const mayday_pii_t *pii, mayday_pii_place_t place, may
 size_t mayday_pii_measure_name(const mayday_pii_t *pii, mayday_pii_place_t place,
                                mayday_slice_t name);
 
-/* Appends it to out; remarks may be NULL. */
+/* Appends it to out; remarks, begun by mayday_pii_remarks_init, may be NULL. */
 void mayday_pii_write(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii_name_t name,
                       mayday_slice_t text, mayday_buf_t *out, mayday_pii_remarks_t *remarks);
 

@@ -26,8 +26,8 @@ typedef struct {
 } member_t;
 
 #define MEMBER(key, id) {{key, sizeof(key) - 1}, MAYDAY_PII_PLACE_##id},
-#define MAYDAY_PII_PLACE(id, kinds, inner, members)                                                \
-    static const member_t members_of_##id[] = {members{{NULL, 0}, MAYDAY_PII_PLACE_SKIP}};
+#define MAYDAY_PII_PLACE(id, kinds, inner, ...)                                                    \
+    static const member_t members_of_##id[] = {__VA_ARGS__{{NULL, 0}, MAYDAY_PII_PLACE_SKIP}};
 #include "core/filter/pii_places.def"
 #undef MAYDAY_PII_PLACE
 
@@ -36,7 +36,7 @@ static const struct {
     mayday_pii_place_t inner;
     const member_t *members;
 } places[MAYDAY_PII_PLACES] = {
-#define MAYDAY_PII_PLACE(id, kinds, inner, members)                                                \
+#define MAYDAY_PII_PLACE(id, kinds, inner, ...)                                                    \
     [MAYDAY_PII_PLACE_##id] = {(kinds), MAYDAY_PII_PLACE_##inner, members_of_##id},
 #include "core/filter/pii_places.def"
 #undef MAYDAY_PII_PLACE
@@ -158,6 +158,45 @@ mayday_pii_measure_name(const mayday_pii_t *pii, mayday_pii_place_t place, mayda
                : mayday_pii_measure(pii, place, MAYDAY_PII_NAME_PLAIN, name);
 }
 
+void
+mayday_pii_remarks_init(mayday_pii_remarks_t *remarks, const mayday_event_t *event,
+                        mayday_slice_t text)
+{
+    remarks->count = remarks->before_count = remarks->chars_before = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        remarks->chars_before += ((uint8_t) text.data[i] & 0xc0) != 0x80;
+    }
+    if (event != NULL) {
+        remarks->before = mayday_event_remarks_of(event, text.data, &remarks->before_count,
+                                                  &remarks->chars_before);
+    }
+}
+
+static void
+add_remark(mayday_pii_remarks_t *remarks, mayday_remark_t remark)
+{
+    if (remarks != NULL && remarks->count < MAYDAY_PII_REMARKS_MAX) {
+        remarks->items[remarks->count++] = remark;
+    }
+}
+
+/* Copies a stretch of the old text, and the remarks that lie within it. */
+static void
+keep(mayday_slice_t text, size_t begin, size_t end, mayday_buf_t *out,
+     mayday_pii_remarks_t *remarks)
+{
+    for (size_t i = 0; remarks != NULL && i < remarks->before_count; i++) {
+        mayday_remark_t remark = remarks->before[i];
+
+        if (remark.begin >= begin && remark.end <= end) {
+            remark.begin = remark.begin - begin + out->len;
+            remark.end = remark.end - begin + out->len;
+            add_remark(remarks, remark);
+        }
+    }
+    mayday_buf_add(out, mayday_slice(text.data + begin, end - begin));
+}
+
 static void
 put(const mayday_pii_t *pii, unsigned kind, mayday_slice_t text, mayday_buf_t *out,
     mayday_pii_remarks_t *remarks)
@@ -166,10 +205,8 @@ put(const mayday_pii_t *pii, unsigned kind, mayday_slice_t text, mayday_buf_t *o
     size_t begin = out->len;
 
     mayday_pii_put(pii, kind, text, out);
-    if (remarks != NULL && remarks->count < MAYDAY_PII_REMARKS_MAX) {
-        remarks->items[remarks->count++] =
-            (mayday_remark_t){mayday_pii_rule(pii->owns, kind), types[pii->mode], begin, out->len};
-    }
+    add_remark(remarks, (mayday_remark_t){mayday_pii_rule(pii->owns, kind), types[pii->mode], begin,
+                                          out->len});
 }
 
 void
@@ -187,12 +224,12 @@ mayday_pii_write(const mayday_pii_t *pii, mayday_pii_place_t place, mayday_pii_n
     }
     mayday_pii_scan_init(&scan, &here, pii->kinds & places[place].kinds, text);
     while (mayday_pii_scan_next(&scan, &match)) {
-        mayday_buf_add(out, mayday_slice(text.data + copied, match.begin - copied));
+        keep(text, copied, match.begin, out, remarks);
         put(&here, match.kind, mayday_slice(text.data + match.begin, match.end - match.begin), out,
             remarks);
         copied = match.end;
     }
-    mayday_buf_add(out, mayday_slice(text.data + copied, text.len - copied));
+    keep(text, copied, text.len, out, remarks);
 }
 
 bool
@@ -225,17 +262,6 @@ typedef struct {
     unsigned depth;
 } walk_t;
 
-static size_t
-count_chars(mayday_slice_t text)
-{
-    size_t chars = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        chars += ((uint8_t) text.data[i] & 0xc0) != 0x80;
-    }
-    return chars;
-}
-
 /* What becomes of a text, in the arena; NULL: it stays as it is. */
 static char *
 scrubbed(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name, const char *string)
@@ -254,10 +280,10 @@ scrubbed(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name, const c
         static char none[] = "";
         return none;
     }
-    remarks.count = 0;
+    mayday_pii_remarks_init(&remarks, walk->event, text);
     mayday_buf_init(&out, storage, size);
     mayday_pii_write(walk->pii, place, name, text, &out, &remarks);
-    mayday_event_remark(walk->event, storage, count_chars(text), remarks.items, remarks.count);
+    mayday_event_remark(walk->event, storage, remarks.chars_before, remarks.items, remarks.count);
     return storage;
 }
 
@@ -361,7 +387,7 @@ walk_address(walk_t *walk, cJSON *item)
     char hash[PUT_MAX];
     mayday_buf_t out;
 
-    if ((walk->pii->kinds & BIT(IP)) == 0) {
+    if (item == NULL || (walk->pii->kinds & BIT(IP)) == 0) {
         return;
     }
     if (item == address_at(event, MAYDAY_PART_USER, user_keys)) {

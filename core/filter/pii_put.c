@@ -68,8 +68,11 @@ put_masked(unsigned kind, mayday_slice_t text, mayday_buf_t *out)
         if ((c & 0xc0) == 0x80) {
             continue; /* the rest of a character */
         }
-        mayday_buf_addc(out,
-                        whole || (mayday_pii_class[c] & MAYDAY_PII_WORD) != 0 ? '*' : (char) c);
+        if (whole || (mayday_pii_class[c] & MAYDAY_PII_WORD) != 0) {
+            mayday_buf_addc(out, '*');
+        } else {
+            mayday_buf_addc(out, text.data[i]);
+        }
     }
     mayday_buf_add(out, mayday_slice(text.data + shown, text.len - shown));
 }

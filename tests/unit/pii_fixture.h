@@ -35,7 +35,7 @@ scrubbed_as(mayday_pii_place_t place, mayday_pii_name_t name, const char *text)
     size_t size = mayday_pii_measure(&pii, place, name, slice);
     mayday_buf_t out;
 
-    remarks.count = 0;
+    mayday_pii_remarks_init(&remarks, NULL, slice);
     if (size == 0) {
         return text;
     }

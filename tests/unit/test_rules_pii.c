@@ -375,6 +375,33 @@ test_meta__follows_the_texts(void **state)
                         "{\"\":{\"rem\":[[\"mayday:ip\",\"x\"]]}}");
 }
 
+/* A second pass keeps the remarks of the first, where they stand now. */
+static void
+test_meta__of_two_passes(void **state)
+{
+    static const char wanted[] =
+        "{\"message\":{\"\":{\"rem\":[[\"mayday:email\",\"m\",0,16],[\"mayday:ip\",\"s\",17,21],"
+        "[\"mayday:secret\",\"s\",26,36]],\"len\":40}}}";
+    static const char *const touch[] = {"", "local _ = event.message\n"};
+    fixture_t *f = *state;
+
+    for (size_t i = 0; i < MAYDAY_COUNT(touch); i++) {
+        char rules[512];
+
+        snprintf(rules, sizeof(rules),
+                 PII_RULE("%spii.scrub(event, { except = { 'email' } })\n"
+                          "return pii.scrub(event, { only = { 'email' }, mode = 'mask' })"),
+                 touch[i]);
+        load(f, rules);
+        assert_non_null(f->rules);
+        make_event(f, "{\"message\":\"jane@example.com 198.51.100.7 pwd=secret\"}");
+        mayday_rules_run(f->rules, &f->event, &f->result);
+        assert_string_equal(f->result.error, "");
+        assert_part(f, MAYDAY_PART_MESSAGE, "\"****@*******.*** [ip] pwd=[Filtered]\"");
+        assert_string_equal(cJSON_PrintUnformatted(cJSON_GetObjectItem(sent(f), "_meta")), wanted);
+    }
+}
+
 /* ---- examples and documentation ---- */
 
 static void
@@ -414,9 +441,9 @@ test_example_scrub_hash(void **state)
     snprintf(first, sizeof(first), "%s", cJSON_GetObjectItem(user, "email")->valuestring);
     assert_int_equal(strlen(first), 32);
     assert_int_equal(strlen(cJSON_GetObjectItem(user, "id")->valuestring), 32);
-    snprintf(second, sizeof(second), "%s",
-             cJSON_GetObjectItem(mayday_event_part(&f->event, MAYDAY_PART_TAGS), "mail")
-                 ->valuestring);
+    snprintf(
+        second, sizeof(second), "%s",
+        cJSON_GetObjectItem(mayday_event_part(&f->event, MAYDAY_PART_TAGS), "mail")->valuestring);
     assert_string_equal(first, second);
     assert_text_in(cJSON_PrintUnformatted(mayday_event_part(&f->event, MAYDAY_PART_REQUEST)),
                    "[\"X-Auth\",\"[Filtered]\"]");
@@ -491,6 +518,7 @@ main(void)
         TEST(test_add__wrong),
         TEST(test_add__odd_patterns),
         TEST(test_meta__follows_the_texts),
+        TEST(test_meta__of_two_passes),
         TEST(test_example_scrub),
         TEST(test_example_scrub_hash),
         TEST(test_docs_pii__every_example_works),
