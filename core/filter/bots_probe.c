@@ -252,9 +252,12 @@ tidy(text_t *path)
     size_t len = 0;
 
     for (size_t i = 0; i < path->len; i++) {
-        char c = path->data[i] == '\\' ? '/' : path->data[i];
+        char c = path->data[i];
         bool behind_slash = len > 0 && path->data[len - 1] == '/';
 
+        if (c == '\\') {
+            c = '/';
+        }
         if (c == '/' && behind_slash) {
             continue;
         }

@@ -131,12 +131,13 @@ static bool
 link_states(mayday_words_t *w)
 {
     uint16_t *queue = calloc(w->state_count, 2 * sizeof(*queue));
-    uint16_t *failure = queue + w->state_count;
+    uint16_t *failure;
     size_t head = 0, tail = 0;
 
     if (queue == NULL) {
         return false;
     }
+    failure = queue + w->state_count;
     queue[tail++] = 0;
     while (head < tail) {
         size_t at = queue[head++];

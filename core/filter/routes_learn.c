@@ -419,11 +419,10 @@ mayday_learner_on(mayday_learner_t *learner, const char *file, unsigned threshol
         return MAYDAY_OK;
     }
     mayday_learner_off(learner);
-    if (strlen(file) >= sizeof(learner->file)) {
+    if (snprintf(learner->file, sizeof(learner->file), "%s", file) >= (int) sizeof(learner->file)) {
         errno = ENAMETOOLONG;
         return MAYDAY_ERROR;
     }
-    strcpy(learner->file, file);
     if (mayday_tree_init(&learner->counted, MAYDAY_LEARN_NAMES_MAX + MAYDAY_LEARNED_MAX,
                          NAMES_BYTES_MAX + MAYDAY_LEARNED_MAX) != MAYDAY_OK ||
         mayday_tree_init(&learner->learned, MAYDAY_LEARNED_MAX, LEARNED_BYTES_MAX) != MAYDAY_OK) {

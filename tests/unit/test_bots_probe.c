@@ -217,6 +217,26 @@ test_probe_path__longest(void **state)
     free(path);
 }
 
+/* Whatever the bytes are, they stay within their bounds. */
+static void
+test_probe_path__every_byte(void **state)
+{
+    static const char signs[] = "%/\\.;2e5cCu0";
+    char path[256];
+    unsigned seed = 3;
+
+    for (int round = 0; round < 5000; round++) {
+        size_t len = (size_t) rand_r(&seed) % sizeof(path);
+
+        for (size_t i = 0; i < len; i++) {
+            path[i] = rand_r(&seed) % 4 == 0 ? (char) rand_r(&seed)
+                                             : signs[(size_t) rand_r(&seed) % (sizeof(signs) - 1)];
+        }
+        (void) mayday_probe_path(*state, mayday_slice(path, len), 0);
+        (void) mayday_probe_text(*state, mayday_slice(path, len));
+    }
+}
+
 /* ---- texts ---- */
 
 static void
