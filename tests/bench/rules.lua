@@ -1,7 +1,7 @@
-local mayday = require "mayday"
+local mayday, bots = require "mayday", require "mayday.bots"
 
 mayday.before_send(function(event, hint)
-  if event.request.headers["User-Agent"]:find("bot", 1, true) then
+  if bots.is_bot(event.request.headers["User-Agent"]) then
     return nil, "bot"
   end
   return event
