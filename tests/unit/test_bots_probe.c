@@ -321,11 +321,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_probe_path__ordinary_ones),   TEST(test_probe_path__what_scanners_look_for),
-        TEST(test_probe_path__traversal),       TEST(test_probe_path__encodings_hide_nothing),
-        TEST(test_probe_path__what_a_site_is),  TEST(test_probe_path__longest),
-        TEST(test_probe_text__ordinary_ones),   TEST(test_probe_text__what_scanners_send),
-        TEST(test_probe_method__known_and_not),
+        TEST(test_probe_path__ordinary_ones),      TEST(test_probe_path__what_scanners_look_for),
+        TEST(test_probe_path__traversal),          TEST(test_probe_path__encodings_hide_nothing),
+        TEST(test_probe_path__what_a_site_is),     TEST(test_probe_path__longest),
+        TEST(test_probe_path__every_byte),         TEST(test_probe_text__ordinary_ones),
+        TEST(test_probe_text__what_scanners_send), TEST(test_probe_method__known_and_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
