@@ -53,6 +53,9 @@ domain_end(mayday_slice_t text, size_t at)
         if (last.len == 0 || last.data[0] == '-' || (i == limit && limit < text.len)) {
             break;
         }
+        if (mayday_pii_is_cut(text, i)) {
+            return i;
+        }
         good = label > at && letters && !is_file(last) ? i : 0;
         if (mayday_pii_at(text, i) != '.' || i + 1 >= limit) {
             break;

@@ -61,6 +61,13 @@ mayday_pii_has(mayday_slice_t text, size_t at, const char *literal, size_t len)
 #define mayday_pii_has_literal(text, at, literal)                                                  \
     mayday_pii_has((text), (at), ("" literal), sizeof(literal) - 1)
 
+/* Whether the text was cut here: what would have verified a match may be gone. */
+static inline bool
+mayday_pii_is_cut(mayday_slice_t text, size_t at)
+{
+    return at + 3 == text.len && memcmp(text.data + at, "...", 3) == 0;
+}
+
 /* Whether text has it there in any case; lower is in small letters. */
 bool mayday_pii_ihas(mayday_slice_t text, size_t at, const char *lower);
 

@@ -33,7 +33,8 @@ mayday_pii_jwt(mayday_slice_t text, size_t at)
         }
         end++;
     }
-    return parts >= 2 ? (mayday_pii_span_t){at, end} : MAYDAY_PII_NOTHING;
+    return parts >= 2 || (parts == 1 && mayday_pii_is_cut(text, end)) ? (mayday_pii_span_t){at, end}
+                                                                      : MAYDAY_PII_NOTHING;
 }
 
 typedef struct {
@@ -123,7 +124,8 @@ mayday_pii_token(mayday_slice_t text, size_t at)
             end++;
         }
         /* "sk-learn-based-classifier" has none; no random text of this length is without. */
-        if (end - rest >= p->rest_min && digit) {
+        if ((end - rest >= p->rest_min && digit) ||
+            (end - rest >= 4 && mayday_pii_is_cut(text, end))) {
             return (mayday_pii_span_t){at, end};
         }
     }
@@ -219,7 +221,7 @@ mayday_pii_pem(mayday_slice_t text, size_t at)
 mayday_pii_span_t
 mayday_pii_userinfo(mayday_slice_t text, size_t at)
 {
-    size_t begin = at + 3, end = 0, i;
+    size_t begin = at + 3, end = 0, colon = 0, i;
 
     if (!mayday_pii_has_literal(text, at, "://")) {
         return MAYDAY_PII_NOTHING;
@@ -227,7 +229,15 @@ mayday_pii_userinfo(mayday_slice_t text, size_t at)
     for (i = begin; i < text.len && strchr(" \t\r\n\"'<>/?#,;|\\", text.data[i]) == NULL; i++) {
         if (text.data[i] == '@') {
             end = i;
+        } else if (text.data[i] == ':') {
+            colon = i;
         }
+    }
+    /* What stands behind a colon and is no port is a password that was cut. */
+    if (end == 0 && colon > begin && i == text.len && i >= 3 && mayday_pii_is_cut(text, i - 3) &&
+        mayday_pii_is(text, colon + 1, MAYDAY_PII_WORD) &&
+        mayday_pii_run(text, colon + 1, MAYDAY_PII_DIGIT, SIZE_MAX) + 3 < i) {
+        return (mayday_pii_span_t){begin, i - 3};
     }
     return end > begin && mayday_pii_is(text, end + 1, MAYDAY_PII_WORD)
                ? (mayday_pii_span_t){begin, end}

@@ -384,6 +384,23 @@ test_user_path(void **state)
     assert_scrubs("file:///home/jane", "file:///home/[user]");
 }
 
+/* What was cut may be a secret still. */
+static void
+test_cut(void **state)
+{
+    (void) state;
+    assert_scrubs("mail to jane.doe@exam...", "mail to [email]...");
+    assert_scrubs("jwt eyJhbGciOiJIUzI1NiJ9...", "jwt [token]...");
+    assert_scrubs("key ghp_16C7e4...", "key [token]...");
+    assert_scrubs("pg://jane:hunter2...", "pg://[auth]...");
+    assert_scrubs("{\"password\":\"hunt...", "{\"password\":\"[Filtered]");
+    assert_stays("http://shop:8080...");
+    assert_stays("http://shop.example.com...");
+    assert_stays("http://[2001...");
+    assert_stays("wait for it...");
+    assert_stays("...");
+}
+
 /* ---- names and values ---- */
 
 static void
@@ -722,6 +739,7 @@ main(void)
         PII_TEST(test_pem),
         PII_TEST(test_url_auth),
         PII_TEST(test_user_path),
+        PII_TEST(test_cut),
         PII_TEST(test_secret__stays),
         PII_TEST(test_secret__found),
         PII_TEST(test_name_kind),
