@@ -12,6 +12,8 @@
 #define COUNTS_MAX 64u
 #define LOSSES_MAX 64u
 #define TABLE_SPARE 8u /* what one record may add to a table */
+#define RULES_MAX 64u
+#define DROPPED_MAX 32u
 #define REASON_SIZE 192
 #define TEXT_ENOUGH ((size_t) 1 << 20)                  /* ends the batch              */
 #define TEXT_SIZE (TEXT_ENOUGH + ((size_t) 1280 << 10)) /* the largest event behind it */
@@ -50,6 +52,11 @@ typedef struct {
     uint64_t n;
 } loss_t;
 
+typedef struct {
+    mayday_store_rule_t rule; /* its texts are those below, or constants */
+    char where[128], hook[20], reason[72];
+} rule_t;
+
 struct mayday_batch {
     uint64_t number; /* of this batch, from 1: marks issues          */
     size_t records;
@@ -66,6 +73,10 @@ struct mayday_batch {
     size_t count_count;
     loss_t losses[LOSSES_MAX];
     size_t loss_count;
+    rule_t rules[RULES_MAX];
+    size_t rule_count;
+    mayday_store_dropped_t dropped[DROPPED_MAX]; /* its texts are in text */
+    size_t dropped_count;
     size_t text_len;
     char text[TEXT_SIZE];
 };
@@ -96,6 +107,7 @@ mayday_batch_clear(mayday_batch_t *batch)
     memset(batch->captured, 0, sizeof(batch->captured));
     batch->event_count = batch->seen_count = batch->lane_count = 0;
     batch->count_count = batch->loss_count = batch->text_len = 0;
+    batch->rule_count = batch->dropped_count = 0;
     batch->failed_event = NO_EVENT;
 }
 
@@ -110,7 +122,8 @@ mayday_batch_is_full(const mayday_batch_t *batch)
 {
     return batch->records == RECORDS_MAX || batch->lane_count == LANES_MAX ||
            batch->count_count + TABLE_SPARE > COUNTS_MAX ||
-           batch->loss_count + TABLE_SPARE > LOSSES_MAX || batch->text_len >= TEXT_ENOUGH;
+           batch->loss_count + TABLE_SPARE > LOSSES_MAX ||
+           batch->rule_count + TABLE_SPARE > RULES_MAX || batch->text_len >= TEXT_ENOUGH;
 }
 
 void
@@ -138,6 +151,33 @@ mayday_batch_count(mayday_batch_t *batch, const char *name, const char *reason, 
         count->name = name;
         snprintf(count->reason, sizeof(count->reason), "%s", reason);
         count->n = n;
+    }
+}
+
+void
+mayday_batch_rule(mayday_batch_t *batch, const mayday_store_rule_t *rule)
+{
+    rule_t *place;
+
+    for (size_t i = 0; i < batch->rule_count; i++) {
+        place = &batch->rules[i];
+        if (strncmp(place->where, rule->where, sizeof(place->where) - 1) == 0 &&
+            strcmp(place->reason, rule->reason) == 0 && strcmp(place->hook, rule->hook) == 0 &&
+            strcmp(place->rule.outcome, rule->outcome) == 0 &&
+            place->rule.observed == rule->observed) {
+            place->rule.n += rule->n;
+            return;
+        }
+    }
+    if (batch->rule_count < RULES_MAX) {
+        place = &batch->rules[batch->rule_count++];
+        place->rule = *rule;
+        snprintf(place->where, sizeof(place->where), "%s", rule->where);
+        snprintf(place->hook, sizeof(place->hook), "%s", rule->hook);
+        snprintf(place->reason, sizeof(place->reason), "%s", rule->reason);
+        place->rule.where = place->where;
+        place->rule.hook = place->hook;
+        place->rule.reason = place->reason;
     }
 }
 
@@ -236,13 +276,18 @@ keep(mayday_batch_t *batch, mayday_slice_t s)
     return mayday_slice(copy, s.len);
 }
 
+static const char *
+keep_string(mayday_batch_t *batch, const char *s)
+{
+    return keep(batch, mayday_slice(s, strlen(s) + 1)).data;
+}
+
 mayday_rc_t
 mayday_batch_event(mayday_batch_t *batch, const mayday_store_event_t *event,
                    const mayday_settings_t *settings, uint64_t destination)
 {
-    mayday_slice_t level = mayday_slice(event->level, strlen(event->level) + 1);
     size_t size = event->event_id.len + event->title.len + event->transaction.len +
-                  event->json.len + event->trace.len + level.len;
+                  event->json.len + event->trace.len + strlen(event->level) + 1;
     pending_t *pending;
 
     if (batch->event_count == RECORDS_MAX || size > TEXT_SIZE - batch->text_len) {
@@ -255,12 +300,37 @@ mayday_batch_event(mayday_batch_t *batch, const mayday_store_event_t *event,
     pending->event.transaction = keep(batch, event->transaction);
     pending->event.json = keep(batch, event->json);
     pending->event.trace = keep(batch, event->trace);
-    pending->event.level = keep(batch, level).data;
+    pending->event.level = keep_string(batch, event->level);
     pending->settings = settings;
     pending->destination = destination;
     pending->left_out = false;
     pending->dsn_count = 0;
     return MAYDAY_OK;
+}
+
+/* Never takes what an event may need: that of another record is to be put behind it. */
+void
+mayday_batch_dropped(mayday_batch_t *batch, const mayday_store_dropped_t *dropped)
+{
+    size_t size = dropped->event_id.len + dropped->title.len + dropped->transaction.len +
+                  dropped->json.len + strlen(dropped->level) + strlen(dropped->reason) +
+                  strlen(dropped->hook) + strlen(dropped->where) + 4;
+    mayday_store_dropped_t *kept;
+
+    if (batch->dropped_count == DROPPED_MAX || batch->text_len > TEXT_ENOUGH ||
+        size > TEXT_ENOUGH - batch->text_len) {
+        return;
+    }
+    kept = &batch->dropped[batch->dropped_count++];
+    *kept = *dropped;
+    kept->event_id = keep(batch, dropped->event_id);
+    kept->title = keep(batch, dropped->title);
+    kept->transaction = keep(batch, dropped->transaction);
+    kept->json = keep(batch, dropped->json);
+    kept->level = keep_string(batch, dropped->level);
+    kept->reason = keep_string(batch, dropped->reason);
+    kept->hook = keep_string(batch, dropped->hook);
+    kept->where = keep_string(batch, dropped->where);
 }
 
 /* ---- storing ---- */
@@ -338,6 +408,23 @@ store_counts(const mayday_batch_t *batch, mayday_store_t *store)
     return rc;
 }
 
+/* A sample that cannot be kept is no reason to fail, unless nothing can be written. */
+static mayday_rc_t
+store_rules(const mayday_batch_t *batch, mayday_store_t *store)
+{
+    uint64_t now_us = mayday_clock_us();
+    mayday_rc_t rc = MAYDAY_OK;
+
+    for (size_t i = 0; i < batch->rule_count && rc == MAYDAY_OK; i++) {
+        rc = mayday_store_rule_count(store, &batch->rules[i].rule, now_us);
+    }
+    for (size_t i = 0; i < batch->dropped_count && rc == MAYDAY_OK; i++) {
+        rc = mayday_store_dropped_add(store, &batch->dropped[i]);
+        rc = rc == MAYDAY_INVALID ? MAYDAY_OK : rc;
+    }
+    return rc;
+}
+
 static mayday_rc_t
 store_all(mayday_batch_t *batch, mayday_store_t *store)
 {
@@ -353,6 +440,9 @@ store_all(mayday_batch_t *batch, mayday_store_t *store)
     }
     if (rc == MAYDAY_OK) {
         rc = store_counts(batch, store);
+    }
+    if (rc == MAYDAY_OK) {
+        rc = store_rules(batch, store);
     }
     for (size_t i = 0; i < batch->lane_count && rc == MAYDAY_OK; i++) {
         const position_t *lane = &batch->lanes[i];

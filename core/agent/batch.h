@@ -38,6 +38,12 @@ void mayday_batch_seen(mayday_batch_t *batch, mayday_issue_t *issue, uint64_t ti
 void mayday_batch_discard(mayday_batch_t *batch, const mayday_settings_t *settings,
                           uint64_t destination, const char *reason, uint64_t n);
 
+/* What a place of the rules did. */
+void mayday_batch_rule(mayday_batch_t *batch, const mayday_store_rule_t *rule);
+
+/* An event that a rule dropped, where there is room: it is a sample all the same. */
+void mayday_batch_dropped(mayday_batch_t *batch, const mayday_store_dropped_t *dropped);
+
 /* MAYDAY_FULL: larger than any event may be; nothing was added. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_batch_event(mayday_batch_t *batch,
                                                  const mayday_store_event_t *event,

@@ -3,6 +3,7 @@
  *
  *   pipeline.c         the thread: batches, storing, upkeep
  *   pipeline_record.c  one record's way from the lane into the batch
+ *   pipeline_dropped.c events that rules dropped, kept for people to see
  *   pipeline_lanes.c   what the lanes lost, and lanes whose owner has gone
  */
 #ifndef MAYDAY_PIPELINE_PRIVATE_H
@@ -17,12 +18,20 @@
 #include "core/agent/watchdog.h"
 
 #define MAYDAY_SETTINGS_CACHE 8
+#define MAYDAY_SAMPLED_REASONS 32
 
 /* Settings by hash, as records name them. */
 typedef struct {
     mayday_settings_t *settings; /* NULL: free                          */
     uint64_t used;               /* by the pipeline's counter of uses   */
 } mayday_cached_settings_t;
+
+/* How many dropped events of a reason were kept in this second. */
+typedef struct {
+    char reason[sizeof(((mayday_rules_result_t *) 0)->reason)];
+    uint64_t second;
+    unsigned count;
+} mayday_sampled_t;
 
 struct mayday_pipeline {
     const char *run_dir;
@@ -39,7 +48,7 @@ struct mayday_pipeline {
     mayday_watchdog_t *watchdog;
     mayday_rules_t *rules;
     mayday_learner_t *learner; /* off in observe mode */
-    bool rules_failed; /* no rules in force though there should be some */
+    bool rules_failed;         /* no rules in force though there should be some */
     char rules_failure[600];
     bool rules_observe;
     bool rules_failing;          /* as in info */
@@ -51,6 +60,7 @@ struct mayday_pipeline {
     uint8_t missing[MAYDAY_HASH_BYTES]; /* settings that were not found lately */
     uint64_t missing_until_us;
     mayday_event_t event, scratch;
+    mayday_sampled_t sampled_all, sampled[MAYDAY_SAMPLED_REASONS];
     char segment[64];
     uint64_t upkeep_us, trim_us; /* when they are due */
     uint64_t gather_us;          /* when the next batch may begin */
@@ -79,6 +89,18 @@ const mayday_settings_t *mayday_pipeline_settings(mayday_pipeline_t *pipeline,
  * agent before, and the batch is to be stored before anything else is read.
  */
 bool mayday_pipeline_record(mayday_pipeline_t *pipeline, const mayday_lane_record_t *record);
+
+/* ---- pipeline_dropped.c ---- */
+
+/*
+ * Keeps the event of that record as one that the rules dropped, or would have
+ * (observed), if it is one of the first of its reason in this second. What the
+ * rules made of it is not looked at: it is built anew, and scrubbed. Uses
+ * pipeline->scratch.
+ */
+void mayday_pipeline_dropped(mayday_pipeline_t *pipeline, const mayday_record_view_t *view,
+                             const mayday_settings_t *settings,
+                             const mayday_rules_result_t *result);
 
 /* ---- pipeline_lanes.c ---- */
 

@@ -26,6 +26,7 @@ drop(mayday_pipeline_t *p, const job_t *job, const mayday_rules_result_t *result
 
     snprintf(reason, sizeof(reason), "%s:%s", result->hook, result->reason);
     mayday_batch_count(p->batch, "filtered", reason, 1);
+    mayday_pipeline_dropped(p, job->view, job->settings, result);
     mayday_batch_discard(p->batch, job->settings, job->destination,
                          last ? "before_send" : "event_processor", 1);
 }
@@ -80,6 +81,28 @@ publish_result(mayday_pipeline_t *p, const char *failure)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Which place of the rules did it: of a failure where it happened, of a drop the hook. */
+static void
+count_rule(mayday_pipeline_t *p, const mayday_rules_result_t *result)
+{
+    bool dropped = result->verdict == MAYDAY_RULES_DROP;
+    const char *text = strstr(result->error, ": ");
+    char where[sizeof(result->error)] = "";
+    const mayday_store_rule_t rule = {.where = dropped ? result->where : where,
+                                      .hook = result->hook,
+                                      .outcome = dropped ? "dropped" : "failed",
+                                      .reason = result->reason,
+                                      .observed = p->rules_observe,
+                                      .n = 1};
+
+    if (text != NULL) {
+        snprintf(where, sizeof(where), "%.*s", (int) (text - result->error), result->error);
+    }
+    if (result->verdict != MAYDAY_RULES_KEEP) {
+        mayday_batch_rule(p->batch, &rule);
+    }
+}
+
 static void
 run_rules(mayday_pipeline_t *p, mayday_event_t *event, mayday_rules_result_t *result)
 {
@@ -88,6 +111,7 @@ run_rules(mayday_pipeline_t *p, mayday_event_t *event, mayday_rules_result_t *re
     if (result->restarted) {
         mayday_batch_count(p->batch, "rule_restarts", "", 1);
     }
+    count_rule(p, result);
     publish_result(p, result->verdict == MAYDAY_RULES_FAILED ? result->error : NULL);
 }
 
@@ -116,6 +140,7 @@ observe(mayday_pipeline_t *p, const job_t *job)
     case MAYDAY_RULES_DROP:
         snprintf(reason, sizeof(reason), "%s:%s", result.hook, result.reason);
         mayday_batch_count(p->batch, "observed", reason, 1);
+        mayday_pipeline_dropped(p, job->view, job->settings, &result);
         break;
     case MAYDAY_RULES_FAILED:
         mayday_log(MAYDAY_LOG_WARN, "MD0131", "rules, observed only, failed: %s", result.error);

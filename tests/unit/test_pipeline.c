@@ -240,6 +240,80 @@ look_for(fixture_t *f, seen_t *seen, uint64_t captured, uint64_t requests)
     assert_int_equal(seen->requests, requests);
 }
 
+/* What rules did, as the store has it. */
+typedef struct {
+    unsigned dropped; /* events kept */
+    bool observed;    /* of the newest */
+    char last[256];   /* the newest, in words */
+    char last_id[33];
+    uint64_t counted; /* sum of the counts per rule */
+    char rule[256];   /* the last of them, in words */
+} ruled_t;
+
+static void
+visit_dropped(void *ctx, const mayday_store_dropped_t *dropped)
+{
+    ruled_t *ruled = ctx;
+
+    if (ruled->dropped++ == 0) {
+        ruled->observed = dropped->observed;
+        snprintf(ruled->last, sizeof(ruled->last), "%s %s %s %s %u %.*s", dropped->reason,
+                 dropped->hook, dropped->where, dropped->kind, dropped->status,
+                 (int) dropped->transaction.len, dropped->transaction.data);
+        snprintf(ruled->last_id, sizeof(ruled->last_id), "%.32s", dropped->event_id.data);
+    }
+}
+
+static void
+visit_rule(void *ctx, const mayday_store_rule_t *rule)
+{
+    ruled_t *ruled = ctx;
+
+    ruled->counted += rule->n;
+    snprintf(ruled->rule, sizeof(ruled->rule), "%s %s %s %s %d", rule->where, rule->hook,
+             rule->outcome, rule->reason, rule->observed);
+}
+
+static void
+look_at_rules(fixture_t *f, ruled_t *ruled)
+{
+    const mayday_store_dropped_query_t query = {.limit = 1000};
+    char path[256], error[256];
+    mayday_store_t *store;
+
+    memset(ruled, 0, sizeof(*ruled));
+    snprintf(path, sizeof(path), "%s/store.sqlite", f->state);
+    store = mayday_store_new(path, error, sizeof(error));
+    assert_non_null(store);
+    assert_int_equal(mayday_store_dropped(store, &query, visit_dropped, ruled), MAYDAY_OK);
+    assert_int_equal(mayday_store_rules(store, visit_rule, ruled), MAYDAY_OK);
+    mayday_store_free(store);
+}
+
+/* Whether a file of the store holds the text. */
+static bool
+store_holds(const fixture_t *f, const char *text)
+{
+    static const char *const names[] = {"store.sqlite", "store.sqlite-wal"};
+    static char data[8 << 20];
+    char path[256];
+    bool found = false;
+
+    for (size_t i = 0; i < MAYDAY_COUNT(names) && !found; i++) {
+        FILE *file;
+        size_t len;
+
+        snprintf(path, sizeof(path), "%s/%s", f->state, names[i]);
+        file = fopen(path, "r");
+        len = file == NULL ? 0 : fread(data, 1, sizeof(data), file);
+        found = memmem(data, len, text, strlen(text)) != NULL;
+        if (file != NULL) {
+            fclose(file);
+        }
+    }
+    return found;
+}
+
 static int
 setup(void **state)
 {
@@ -333,6 +407,8 @@ test_pipeline__rule_drops_are_counted_and_leave_no_event(void **state)
 {
     fixture_t *f = *state;
     seen_t seen;
+    ruled_t ruled;
+    char *json;
 
     write_rules(f, "local mayday = require 'mayday'\n"
                    "mayday.before_send(function(event, hint) return nil, 'noise' end)\n");
@@ -341,6 +417,63 @@ test_pipeline__rule_drops_are_counted_and_leave_no_event(void **state)
     look_for(f, &seen, 25, 25);
     assert_int_equal(seen.filtered, 25);
     assert_int_equal(seen.events, 0);
+    look_at_rules(f, &ruled);
+    assert_in_range(ruled.dropped, 5, 25);
+    assert_false(ruled.observed);
+    assert_string_equal(ruled.last,
+                        "noise before_send rules.lua:2 upstream_read_timeout 504 GET /a");
+    assert_int_equal(ruled.counted, 25);
+    assert_string_equal(ruled.rule, "rules.lua:2 before_send dropped noise 0");
+    memcpy(seen.last_id, ruled.last_id, sizeof(seen.last_id));
+    json = newest_json(f, &seen);
+    assert_non_null(strstr(json, "\"dropped\":{\"reason\":\"noise\",\"hook\":\"before_send\","
+                                 "\"where\":\"rules.lua:2\"}"));
+    free(json);
+}
+
+/* However many there are, a few a second are kept, and all are counted. */
+static void
+test_pipeline__a_storm_of_drops_is_counted(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t started_us = mayday_clock_monotonic_us();
+    seen_t seen;
+    ruled_t ruled;
+
+    write_rules(f, "local mayday = require 'mayday'\nlocal n = 0\n"
+                   "mayday.add_event_processor(function(event, hint)\n"
+                   "  n = n + 1\n  return nil, 'reason ' .. n % 50\nend)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    mayday_supervise(&f->supervisor, fixture_say, f);
+    wait_for(serve(f, 4000, 200, "/a"));
+    look_for(f, &seen, 4000, 4000);
+    assert_int_equal(seen.filtered, 4000);
+    look_at_rules(f, &ruled);
+    assert_int_equal(ruled.counted, 4000);
+    assert_in_range(ruled.dropped, 20,
+                    20 * ((mayday_clock_monotonic_us() - started_us) / 1000000 + 2));
+}
+
+/* What a rule behind the one that drops would have removed must not be kept. */
+static void
+test_pipeline__dropped_events_are_kept_scrubbed(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+    ruled_t ruled;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "local pii = require 'mayday.pii'\n"
+                   "mayday.add_event_processor(function(event) return nil, 'noise' end)\n"
+                   "mayday.before_send(function(event, hint) return pii.scrub(event) end)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 3, 0, "/mail/jane.roe@example.com/4111111111111111"));
+    look_for(f, &seen, 3, 3);
+    look_at_rules(f, &ruled);
+    assert_int_equal(ruled.dropped, 3);
+    assert_false(store_holds(f, "jane.roe"));
+    assert_false(store_holds(f, "4111111111111111"));
+    assert_true(store_holds(f, "shop_backend"));
 }
 
 static void
@@ -348,6 +481,7 @@ test_pipeline__observed_rules_change_nothing(void **state)
 {
     fixture_t *f = *state;
     seen_t seen;
+    ruled_t ruled;
 
     write_rules(f, "local mayday = require 'mayday'\n"
                    "mayday.before_send(function(event, hint) return nil, 'noise' end)\n");
@@ -358,6 +492,31 @@ test_pipeline__observed_rules_change_nothing(void **state)
     assert_int_equal(seen.observed, 25);
     assert_int_equal(seen.filtered, 0);
     assert_int_equal(seen.events, 25);
+    look_at_rules(f, &ruled);
+    assert_true(ruled.dropped >= 5 && ruled.observed);
+    assert_string_equal(ruled.rule, "rules.lua:2 before_send dropped noise 1");
+    assert_int_equal(ruled.counted, 25);
+}
+
+/* Counted where the rule failed, which is not where the function begins. */
+static void
+test_pipeline__failures_are_counted_by_their_line(void **state)
+{
+    fixture_t *f = *state;
+    seen_t seen;
+    ruled_t ruled;
+
+    write_rules(f, "local mayday = require 'mayday'\n"
+                   "mayday.before_send(function(event, hint)\n"
+                   "  local x = event.request.nothing.at_all\n"
+                   "  return event\nend)\n");
+    assert_int_equal(fixture_prepare(f), MAYDAY_OK);
+    wait_for(serve(f, 7, 0, "/a"));
+    look_for(f, &seen, 7, 7);
+    look_at_rules(f, &ruled);
+    assert_int_equal(ruled.dropped, 0);
+    assert_string_equal(ruled.rule, "rules.lua:3 before_send failed  0");
+    assert_int_equal(ruled.counted, 7);
 }
 
 static void
@@ -545,6 +704,12 @@ main(int argc, char **argv)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__rule_drops_are_counted_and_leave_no_event,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__a_storm_of_drops_is_counted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__dropped_events_are_kept_scrubbed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_pipeline__failures_are_counted_by_their_line, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__observed_rules_change_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_pipeline__rules_that_cannot_be_loaded_degrade_events,
