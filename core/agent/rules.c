@@ -375,14 +375,31 @@ run(lua_State *L)
     return 0;
 }
 
-/* "rules.lua:12: …", as most errors begin. */
+/*
+ * "rules.lua:12: …", as most errors begin: with the name of a file that was loaded.
+ * The place is sent in a tag, so what only looks like one, a rule's own text with
+ * who knows what in it, is none.
+ */
 static bool
-has_position(const char *error)
+has_position(const mayday_rules_t *rules, const char *error)
 {
     const char *colon = strchr(error, ':');
     size_t digits = colon == NULL ? 0 : strspn(colon + 1, "0123456789");
+    size_t len = colon == NULL ? 0 : (size_t) (colon - error);
 
-    return digits > 0 && colon[1 + digits] == ':';
+    if (digits == 0 || strncmp(colon + 1 + digits, ": ", 2) != 0) {
+        return false;
+    }
+    for (const mayday_source_t *source = rules->sandbox.sources; source != NULL;
+         source = source->next) {
+        size_t path_len = strlen(source->path);
+
+        if (path_len >= len && strncmp(source->path + path_len - len, error, len) == 0 &&
+            (path_len == len || source->path[path_len - len - 1] == '/')) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /*
@@ -396,7 +413,7 @@ add_position(const mayday_rules_t *rules, mayday_rules_result_t *result)
     const mayday_hook_t *last = rules->running, *first = rules->running;
     char error[sizeof(result->error)];
 
-    if (has_position(result->error)) {
+    if (has_position(rules, result->error)) {
         return;
     }
     if (last == NULL) {

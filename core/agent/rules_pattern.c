@@ -178,10 +178,17 @@ is_item(unsigned char c, const char *p, const char *end)
     }
 }
 
+/* Sets may be as long as the text. */
+static size_t
+steps_of_item(const char *p, const char *end)
+{
+    return 1 + (size_t) (end - p) / 8;
+}
+
 static bool
 matches_at(matcher_t *m, const char *s, const char *p, const char *end)
 {
-    take_steps(m, 1 + (*p == '[' ? (size_t) (end - p) / 8 : 0));
+    take_steps(m, steps_of_item(p, end));
     return s < m->text_end && is_item((unsigned char) *s, p, end);
 }
 
@@ -289,7 +296,7 @@ match_frontier(matcher_t *m, const char *s, const char *p, const char **end)
         mayday_rules_raise(m->L, "missing '[' after '%%f' in pattern");
     }
     *end = item_end(m, p);
-    take_steps(m, 1);
+    take_steps(m, 2 * steps_of_item(p, *end));
     if (s > m->text) {
         before = s[-1];
     }

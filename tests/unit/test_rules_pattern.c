@@ -185,6 +185,8 @@ test_patterns__backtracking_is_bounded(void **state)
         "('a '):rep(1000):find('^%s*(.-)%s*(.-)%s*(.-)%s*;')",
         "(('('):rep(20000)):gsub('%b()', '')",
         "(('a'):rep(5e5)):find('(a+)%1b')",
+        "(('a'):rep(1e5)):find('%f[' .. ('b'):rep(5e5) .. ']x')",
+        "(('a'):rep(1e5)):find('[' .. ('b'):rep(5e5) .. ']x')",
     };
 
     for (size_t i = 0; i < MAYDAY_COUNT(bodies); i++) {

@@ -278,6 +278,10 @@ test_rules_run__errors_without_a_position_get_one(void **state)
                             "while true do end end}))"),
                      "rules.lua:2: an error of type table was raised");
     assert_run_fails(f, RULE("error('plain', 0)"), "rules.lua:2: plain");
+    assert_run_fails(f, RULE("error('anna@example.com:1: x', 0)"), "rules.lua:2: anna@");
+    assert_run_fails(f, RULE("error('.lua:1: x', 0)"), "rules.lua:2: .lua:1: x");
+    assert_run_fails(f, RULE("error('rules.lua:7: x', 0)"), "rules.lua:7: x");
+    assert_int_equal(strncmp(f->result.error, "rules.lua:7: x", 14), 0);
     assert_string_equal(f->result.where, "rules.lua:2");
     assert_run_fails(f, CHANGE("event.extra = {n = -1/0}"),
                      "rules.lua:2: event.extra.n: the number is not finite");
