@@ -105,3 +105,25 @@ end)
     for event, _ in found.values():
         assert event["tags"]["seen"] == event["transaction"]
         check_event(event)
+
+
+def test_what_was_learned_outlives_the_server(server, up):
+    start(server, up.closes, """
+local mayday, routes = require "mayday", require "mayday.routes"
+routes.learn()
+mayday.before_send(function(event) return event end)
+""")
+    server.get("/users/jane/posts")
+    event = server.event()
+    assert event["transaction"] == "GET /users/jane/posts"
+    host = event["request"]["env"]["SERVER_NAME"]
+    server.stop()
+    learned = server.state / "routes"
+    learned.write_text(f"mayday routes 1\n*\t{host}\t/users\n=\t{host}\t/users/me\n", encoding="ascii")
+    learned.chmod(0o644)
+    server.start()
+    server.wait_agent()
+    server.get("/users/joe/posts")
+    server.get("/users/me/posts")
+    assert sorted(event["transaction"] for event in server.events(3)) == [
+        "GET /users/*/posts", "GET /users/jane/posts", "GET /users/me/posts"]

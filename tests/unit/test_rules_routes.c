@@ -167,6 +167,25 @@ test_routes_template__degraded_events_keep_it(void **state)
     mayday_learner_free(off);
 }
 
+/* Rules that fill their memory are loaded anew, templates included. */
+static void
+test_routes_template__when_rules_are_loaded_anew(void **state)
+{
+    fixture_t *f = *state;
+
+    load_ok(f, ROUTES "routes.template('/users/{name}')\n"
+                      "local kept = {}\n"
+                      "mayday.before_send(function(event)\n"
+                      "kept[#kept + 1] = ('x'):rep(1000000) .. #kept\n"
+                      "return event end)");
+    for (int i = 0; i < 100 && !f->result.restarted; i++) {
+        make_event(f, sample);
+        mayday_rules_run(f->rules, &f->event, &f->result);
+    }
+    assert_true(f->result.restarted);
+    assert_transaction(f, "/users/jane", "GET /users/{name}", "route");
+}
+
 static void
 test_routes_normalise__templates_first(void **state)
 {
@@ -275,6 +294,7 @@ main(void)
         TEST(test_routes_template__groups),
         TEST(test_routes_template__before_the_rules),
         TEST(test_routes_template__degraded_events_keep_it),
+        TEST(test_routes_template__when_rules_are_loaded_anew),
         TEST(test_routes_normalise__templates_first),
         TEST(test_example_route_templates),
         TEST(test_routes_learn__only_where_asked),
