@@ -142,7 +142,9 @@ mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error)
     if (cause == end || cause->kind == MAYDAY_KIND_NONE) {
         return MAYDAY_KIND_NONE;
     }
-    /* The number may begin with the last byte that the table quotes: "failed (". */
-    quoted_errno(line, cause->begins.len - 1, error);
+    if (*error == 0) {
+        /* The number may begin with the last byte that the table quotes: "failed (". */
+        quoted_errno(line, cause->begins.len - 1, error);
+    }
     return cause->kind == MAYDAY_KIND_BY_ERRNO ? of_errno(*error) : (mayday_kind_t) cause->kind;
 }

@@ -10,8 +10,9 @@
 
 /*
  * The kind, or MAYDAY_KIND_NONE where the line is not of an upstream's failure.
- * *error comes in as the errno that came with the line (0: none; httpd: a
- * time-out as ETIMEDOUT) and gets the one that the text quotes as "(N: …)", if any.
+ * *error comes in as the errno that came with the line (httpd: a time-out as
+ * ETIMEDOUT); where that is 0 it gets the one that the text quotes as "(N: …)",
+ * if any.
  */
 mayday_kind_t mayday_cause_classify(mayday_server_t server, mayday_slice_t line, int *error);
 
