@@ -45,7 +45,7 @@ struct mayday_watchdog {
     _Atomic uint64_t turn;
     _Atomic uint64_t place[5]; /* segment (2), slot, generation, position */
 
-    /* The watched thread's own, but for the moment in which the process is ended. */
+    /* The watched thread's own, and not changed while it is within a record. */
     mark_t marks[MARKS_MAX];
     size_t mark_count;
     bool met_one;
@@ -114,7 +114,7 @@ read_marks(mayday_watchdog_t *w)
 
 /* Also called where the process is about to end, with a thread stuck anywhere: no heap. */
 static bool
-write_marks(const mayday_watchdog_t *w)
+write_marks(const mayday_watchdog_t *w, const mark_t *marks, size_t count)
 {
     char path[512], temporary[512], text[MARKS_MAX * LINE_SIZE];
     mayday_buf_t out;
@@ -122,12 +122,12 @@ write_marks(const mayday_watchdog_t *w)
     bool done;
 
     marks_path(w, path, "");
-    if (w->mark_count == 0) {
+    if (count == 0) {
         return unlink(path) == 0 || errno == ENOENT;
     }
     mayday_buf_init(&out, text, sizeof(text));
-    for (size_t i = 0; i < w->mark_count; i++) {
-        const mark_t *mark = &w->marks[i];
+    for (size_t i = 0; i < count; i++) {
+        const mark_t *mark = &marks[i];
         char hex[2 * sizeof(mark->key.segment) + 1];
 
         mayday_hex(hex, mark->key.segment, sizeof(mark->key.segment));
@@ -159,27 +159,28 @@ cpu_ms(clockid_t clock)
 _Noreturn static void
 end_process(mayday_watchdog_t *w)
 {
-    mark_t *mark;
+    mark_t marks[MARKS_MAX], *mark;
+    size_t count = w->mark_count, first = count == MARKS_MAX ? 1 : 0;
     uint64_t place[5];
+    bool written;
 
     for (size_t i = 0; i < MAYDAY_COUNT(place); i++) {
         place[i] = atomic_load_explicit(&w->place[i], memory_order_relaxed);
     }
-    if (w->mark_count == MARKS_MAX) {
-        memmove(&w->marks[0], &w->marks[1], (MARKS_MAX - 1) * sizeof(w->marks[0]));
-        w->mark_count--;
-    }
-    mark = &w->marks[w->mark_count++];
+    count -= first;
+    memcpy(marks, w->marks + first, count * sizeof(marks[0]));
+    mark = &marks[count++];
     memset(mark, 0, sizeof(*mark));
     memcpy(mark->key.segment, place, sizeof(mark->key.segment));
     mark->key.slot = (uint32_t) place[2];
     mark->key.generation = place[3];
     mark->position = place[4];
+    written = write_marks(w, marks, count);
     mayday_log(MAYDAY_LOG_ERROR, "MD0604",
                "an event took more than %d ms of CPU time and cannot be interrupted; the agent "
                "ends, its successor sends that event without details%s",
                MAYDAY_WATCHDOG_CPU_MS_MAX,
-               write_marks(w) ? "" : "; but it cannot be told which, for no file can be written");
+               written ? "" : "; but it cannot be told which, for no file can be written");
     _exit(MAYDAY_WATCHDOG_EXIT);
 }
 
@@ -221,10 +222,6 @@ mayday_watchdog_begin(mayday_watchdog_t *w, const mayday_lane_record_t *record)
 
     _Static_assert(sizeof(record->key.segment) == 2 * sizeof(words[0]), "two words");
     memcpy(words, record->key.segment, sizeof(record->key.segment));
-    for (size_t i = 0; i < MAYDAY_COUNT(words); i++) {
-        atomic_store_explicit(&w->place[i], words[i], memory_order_relaxed);
-    }
-    atomic_store_explicit(&w->turn, turn + 1, memory_order_release);
     for (size_t i = 0; i < w->mark_count; i++) {
         mark_t *mark = &w->marks[i];
 
@@ -234,6 +231,10 @@ mayday_watchdog_begin(mayday_watchdog_t *w, const mayday_lane_record_t *record)
             marked = mark->met = w->met_one = true;
         }
     }
+    for (size_t i = 0; i < MAYDAY_COUNT(words); i++) {
+        atomic_store_explicit(&w->place[i], words[i], memory_order_relaxed);
+    }
+    atomic_store_explicit(&w->turn, turn + 1, memory_order_release);
     return marked;
 }
 
@@ -260,7 +261,7 @@ mayday_watchdog_stored(mayday_watchdog_t *w)
     }
     w->mark_count = kept;
     w->met_one = false;
-    if (!write_marks(w)) {
+    if (!write_marks(w, w->marks, w->mark_count)) {
         mayday_log(MAYDAY_LOG_WARN, "MD0605", "cannot write %s/" FILE_NAME ": %s", w->run_dir,
                    strerror(errno));
     }
