@@ -525,6 +525,121 @@ test_event_degrade__log_text_does_not_name_the_event(void **state)
                         "500 while serving GET /orders/*/items");
 }
 
+/* ---- filters ---- */
+
+#define PART_BIT(part) (UINT32_C(1) << MAYDAY_PART_##part)
+
+/* Adds one to a count for each part, and a mark to its text. */
+static void
+count_filter(const void *ctx, mayday_event_t *e, mayday_part_t part)
+{
+    int *counts = *(int *const *) ctx;
+
+    counts[part]++;
+    if (cJSON_IsString(e->parts[part])) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "%s+", e->parts[part]->valuestring);
+        e->parts[part] = cJSON_CreateString(text);
+    }
+}
+
+static void
+test_event_defer__runs_once_when_a_part_is_built(void **state)
+{
+    int counts[MAYDAY_PART_MAX] = {0}, *ctx = counts;
+
+    (void) state;
+    (void) mayday_event_part(&event, MAYDAY_PART_SERVER_NAME);
+    mayday_event_defer(&event, count_filter, &ctx,
+                       PART_BIT(SERVER_NAME) | PART_BIT(TRANSACTION) | PART_BIT(TAGS));
+    assert_int_equal(counts[MAYDAY_PART_SERVER_NAME], 1);
+    assert_int_equal(counts[MAYDAY_PART_TRANSACTION], 0);
+    (void) whole();
+    cJSON *json = whole();
+    assert_string_equal(text_at(json, "server_name"), "web-1+");
+    assert_string_equal(text_at(json, "transaction"), "GET /orders/*/items+");
+    assert_int_equal(counts[MAYDAY_PART_TRANSACTION], 1);
+    assert_int_equal(counts[MAYDAY_PART_TAGS], 1);
+    assert_int_equal(counts[MAYDAY_PART_REQUEST], 0);
+}
+
+static void
+test_event_defer__what_is_replaced_first_never_passes(void **state)
+{
+    int counts[MAYDAY_PART_MAX] = {0}, *ctx = counts;
+
+    (void) state;
+    mayday_event_defer(&event, count_filter, &ctx,
+                       PART_BIT(TRANSACTION) | PART_BIT(FINGERPRINT) | PART_BIT(EVENT_ID) |
+                           PART_BIT(META));
+    mayday_event_replace(&event, MAYDAY_PART_TRANSACTION, cJSON_CreateString("mine"));
+    mayday_event_replace(&event, MAYDAY_PART_FINGERPRINT, NULL); /* the default does */
+    cJSON *json = whole();
+    assert_string_equal(text_at(json, "transaction"), "mine");
+    assert_int_equal(counts[MAYDAY_PART_TRANSACTION], 0);
+    assert_int_equal(counts[MAYDAY_PART_FINGERPRINT], 1);
+    assert_int_equal(counts[MAYDAY_PART_EVENT_ID], 0);
+    assert_int_equal(counts[MAYDAY_PART_META], 0);
+}
+
+static void
+test_event_defer__in_order_and_more_than_there_is_room_for(void **state)
+{
+    int counts[MAYDAY_PART_MAX] = {0}, *ctx = counts;
+
+    (void) state;
+    for (int i = 0; i < MAYDAY_EVENT_FILTERS_MAX + 2; i++) {
+        mayday_event_defer(&event, count_filter, &ctx, PART_BIT(TRANSACTION));
+    }
+    assert_int_equal(counts[MAYDAY_PART_TRANSACTION], MAYDAY_EVENT_FILTERS_MAX + 2);
+    assert_string_equal(text_at(whole(), "transaction"), "GET /orders/*/items++++++");
+}
+
+static void
+test_event_defer__a_degraded_event_has_no_filters(void **state)
+{
+    int counts[MAYDAY_PART_MAX] = {0}, *ctx = counts;
+
+    (void) state;
+    mayday_event_defer(&event, count_filter, &ctx, UINT32_MAX);
+    mayday_event_degrade(&event, "rules.lua:1");
+    (void) mayday_event_serialise(&event);
+    assert_int_equal(counts[MAYDAY_PART_TRANSACTION], 0);
+}
+
+static void
+test_event_remark__by_text_and_in_copies(void **state)
+{
+    static const mayday_remark_t remarks[] = {{"mayday:ip", 's', 0, 4}, {"mayday:mac", 'm', 5, 7}};
+    cJSON *text = cJSON_CreateString("[ip] ** [Filtered]");
+
+    (void) state;
+    mayday_event_remark(&event, text->valuestring, 30, remarks, 2);
+    event.parts[MAYDAY_PART_TRANSACTION] = text;
+    event.built |= PART_BIT(TRANSACTION);
+    mayday_event_replace(&event, MAYDAY_PART_EXTRA,
+                         cJSON_Parse("{\"copy\":\"[ip] ** [Filtered]\",\"other\":\"[ip] **\"}"));
+    cJSON *json = whole();
+    assert_string_equal(cJSON_PrintUnformatted(at(json, "_meta.transaction")),
+                        "{\"\":{\"rem\":[[\"mayday:ip\",\"s\",0,4],[\"mayday:mac\",\"m\",5,7],"
+                        "[\"mayday:denylist\",\"s\",8,18]],\"len\":30}}");
+    assert_int_equal((int) number_at(json, "_meta.extra.copy..len"), 30);
+    assert_null(at(json, "_meta.extra.other"));
+}
+
+static void
+test_event_removed__only_what_is_null(void **state)
+{
+    (void) state;
+    mayday_event_removed(&event, "mayday:ip", (const char *const[]){"extra", "a", NULL});
+    mayday_event_removed(&event, "mayday:ip", (const char *const[]){"extra", "b", NULL});
+    mayday_event_replace(&event, MAYDAY_PART_EXTRA, cJSON_Parse("{\"a\":null,\"b\":\"x\"}"));
+    cJSON *json = whole();
+    assert_string_equal(text_at(json, "_meta.extra.a..rem.0.1"), "x");
+    assert_null(at(json, "_meta.extra.b"));
+}
+
 /* ---- writing ---- */
 
 static void
@@ -735,6 +850,12 @@ main(void)
         TEST(test_event_replace__event_id_and_meta_stay),
         TEST(test_event_replace__meta_follows_the_new_request),
         TEST(test_event_replace__null_removes),
+        TEST(test_event_defer__runs_once_when_a_part_is_built),
+        TEST(test_event_defer__what_is_replaced_first_never_passes),
+        TEST(test_event_defer__in_order_and_more_than_there_is_room_for),
+        TEST(test_event_defer__a_degraded_event_has_no_filters),
+        TEST(test_event_remark__by_text_and_in_copies),
+        TEST(test_event_removed__only_what_is_null),
         TEST(test_event_replace__transaction_becomes_custom),
         TEST(test_event_degrade__only_the_allow_list),
         TEST(test_event_degrade__log_text_does_not_name_the_event),
