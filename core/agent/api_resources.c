@@ -161,6 +161,50 @@ get_events(const mayday_request_t *request, mayday_store_t *store, mayday_answer
 }
 
 static void
+visit_dropped(void *ctx, const mayday_store_dropped_t *dropped)
+{
+    cJSON *list = ctx, *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "event_id", dropped->event_id.data);
+    cJSON_AddNumberToObject(object, "time_us", (double) dropped->time_us);
+    cJSON_AddStringToObject(object, "kind", dropped->kind);
+    cJSON_AddStringToObject(object, "level", dropped->level);
+    cJSON_AddNumberToObject(object, "status", dropped->status);
+    cJSON_AddStringToObject(object, "title", dropped->title.data);
+    cJSON_AddStringToObject(object, "transaction", dropped->transaction.data);
+    cJSON_AddStringToObject(object, "reason", dropped->reason);
+    cJSON_AddStringToObject(object, "hook", dropped->hook);
+    cJSON_AddStringToObject(object, "where", dropped->where);
+    cJSON_AddBoolToObject(object, "observed", dropped->observed);
+    cJSON_AddItemToArray(list, object);
+}
+
+static void
+get_dropped(const mayday_request_t *request, mayday_store_t *store, mayday_answer_t *answer)
+{
+    mayday_store_dropped_query_t query = {.reason = argument(request, "reason"),
+                                          .kind = argument(request, "kind")};
+    uint64_t limit = LIMIT_DEFAULT;
+    cJSON *document, *list;
+
+    if (!number_argument(request, "limit", LIMIT_MAX, &limit) || limit == 0 ||
+        !number_argument(request, "since", INT64_MAX, &query.since_us)) {
+        mayday_answer_error(answer, MHD_HTTP_BAD_REQUEST,
+                            "limit is a number from 1 to 1000, since is a number");
+        return;
+    }
+    query.limit = (unsigned) limit;
+    document = cJSON_CreateObject();
+    list = cJSON_AddArrayToObject(document, "events");
+    if (mayday_store_dropped(store, &query, visit_dropped, list) != MAYDAY_OK) {
+        cJSON_Delete(document);
+        mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, mayday_store_error(store));
+        return;
+    }
+    answer_json(answer, MHD_HTTP_OK, document);
+}
+
+static void
 get_event(const mayday_request_t *request, mayday_store_t *store, mayday_answer_t *answer)
 {
     mayday_slice_t id = mayday_slice_str(request->path + sizeof(MAYDAY_API_EVENTS "/") - 1);
@@ -349,6 +393,7 @@ static const struct {
     {"GET", MAYDAY_API_METRICS, false, true, get_metrics},
     {"GET", MAYDAY_API_EVENTS, false, true, get_events},
     {"GET", MAYDAY_API_EVENTS, true, true, get_event},
+    {"GET", MAYDAY_API_DROPPED, false, true, get_dropped},
     {"POST", MAYDAY_API_SEND_EVENT, false, false, post_send_event},
     {"POST", MAYDAY_API_PURGE, false, true, post_purge},
 };

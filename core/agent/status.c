@@ -128,6 +128,20 @@ visit_delivery(void *ctx, const mayday_delivery_info_t *info)
 }
 
 static void
+visit_rule(void *ctx, const mayday_store_rule_t *rule)
+{
+    cJSON *list = ctx, *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "where", rule->where);
+    cJSON_AddStringToObject(object, "hook", rule->hook);
+    cJSON_AddStringToObject(object, "outcome", rule->outcome);
+    cJSON_AddStringToObject(object, "reason", rule->reason);
+    cJSON_AddBoolToObject(object, "observed", rule->observed);
+    cJSON_AddNumberToObject(object, "count", (double) rule->n);
+    cJSON_AddItemToArray(list, object);
+}
+
+static void
 add_problem(cJSON *problems, const char *what, const char *detail)
 {
     char problem[800];
@@ -170,6 +184,7 @@ cJSON *
 mayday_status_document(mayday_agent_t *agent, mayday_store_t *store, const char *store_error)
 {
     cJSON *document = cJSON_CreateObject(), *delivery = cJSON_CreateArray(), *lanes, *queue;
+    cJSON *rules;
     const cJSON *dsn;
     mayday_pipeline_info_t info;
     numbers_t numbers = {.counts = cJSON_CreateObject()};
@@ -203,6 +218,12 @@ mayday_status_document(mayday_agent_t *agent, mayday_store_t *store, const char 
     cJSON_AddNumberToObject(lanes, "dropped_no_slot", (double) no_slot);
     cJSON_AddNumberToObject(lanes, "lost_records", (double) lost);
     cJSON_AddItemToObject(document, "counts", numbers.counts);
+    rules = cJSON_AddArrayToObject(document, "rules");
+    if (store != NULL && mayday_store_rules(store, visit_rule, rules) != MAYDAY_OK) {
+        cJSON_Delete(document);
+        cJSON_Delete(delivery);
+        return NULL;
+    }
     cJSON_ArrayForEach(dsn, delivery)
     {
         queued += (uint64_t) mayday_json_number(dsn, "queued");
@@ -256,6 +277,28 @@ add_labelled(FILE *out, const cJSON *counts, const char *group, const char *labe
 }
 
 static void
+add_rules(FILE *out, const cJSON *rules)
+{
+    static const char *const labels[] = {"where", "hook", "outcome", "reason"};
+    const cJSON *rule;
+
+    add_family(out, "rule_results_total", "counter",
+               "events that a place of the rules dropped or failed on");
+    cJSON_ArrayForEach(rule, rules)
+    {
+        fputs("mayday_rule_results_total{", out);
+        for (size_t i = 0; i < MAYDAY_COUNT(labels); i++) {
+            fprintf(out, "%s=\"", labels[i]);
+            add_label(out, mayday_json_string(rule, labels[i]));
+            fputs("\",", out);
+        }
+        fprintf(out, "observed=\"%s\"} %.0f\n",
+                cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(rule, "observed")) ? "true" : "false",
+                mayday_json_number(rule, "count"));
+    }
+}
+
+static void
 add_per_dsn(FILE *out, const cJSON *delivery, const char *key, const char *name, const char *type,
             const char *help, double scale)
 {
@@ -300,6 +343,7 @@ mayday_status_metrics(const cJSON *document)
     add_labelled(out, counts, "filtered", "reason", "events that rules dropped");
     add_labelled(out, counts, "observed", "reason", "what rules in observe mode would have done");
     add_labelled(out, counts, "suppressed", "reason", "events that were only counted");
+    add_rules(out, cJSON_GetObjectItemCaseSensitive(document, "rules"));
     add_plain(out, "lanes_alive", "gauge", "processes that have a lane",
               mayday_json_number(lanes, "alive"));
     add_plain(out, "lanes_unread_bytes", "gauge", "bytes waiting in the lanes",

@@ -185,7 +185,10 @@ typedef struct {
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_add(mayday_store_t *store,
                                                        const mayday_store_dropped_t *dropped);
 
-/* For lists, the newest first; json is empty, and texts are valid during the visit only. */
+/*
+ * For lists, the newest first; json is empty, and texts, all ended with NUL, are
+ * valid during the visit only.
+ */
 typedef struct {
     unsigned limit;     /* 1 … 1000                                                  */
     const char *reason; /* NULL: any; "bot" or, of one kind of hook, "before_send:bot" */
@@ -209,6 +212,7 @@ typedef struct {
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_rule_count(mayday_store_t *store,
                                                       const mayday_store_rule_t *rule,
                                                       uint64_t now_us);
+/* By place, what is observed behind the rest, each outcome's reasons the biggest first. */
 typedef void (*mayday_rule_visit_pt)(void *ctx, const mayday_store_rule_t *rule);
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_rules(mayday_store_t *store, mayday_rule_visit_pt visit,
                                                  void *ctx);

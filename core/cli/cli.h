@@ -40,9 +40,9 @@ typedef struct {
 
     /* Options as given; NULL or false: not given. */
     const char *directory, *socket;
-    const char *format, *kind, *issue, *limit, *since, *user, *before, *last;
+    const char *format, *kind, *issue, *limit, *since, *user, *before, *last, *reason;
     mayday_cli_list_t events;
-    bool json, all, yes;
+    bool json, all, yes, dropped;
 
     char socket_path[MAYDAY_SOCKET_PATH_SIZE]; /* set by mayday_find_agent */
 } mayday_cli_t;

@@ -26,13 +26,18 @@ static const char events_help[] =
     "      --since TIME     only since a time (2026-11-22, \"2026-11-22 14:30\") or age (15m, 12h, "
     "7d)\n"
     "      --limit N        at most N, up to 1000 (default " LIMIT_DEFAULT ")\n"
+    "      --dropped        those that rules dropped instead, the last 100 of each reason: which\n"
+    "                       rule, where and why\n"
+    "      --reason REASON  with --dropped: only for this reason (bot, before_send:bot, ...)\n"
     "      --json           one JSON object a line\n"
     "  -d, --directory DIR  the instance\n\n"
     "Columns: time, id, status, transaction, title, how often its issue was seen so far. Narrow\n"
-    "terminals show titles without the kind in front.\n\n"
+    "terminals show titles without the kind in front. Of dropped events at most 5 a second of a\n"
+    "reason and 20 in all are kept, scrubbed; `mayday status` counts all of them.\n\n"
     "Examples:\n"
     "  mayday events --since 1h\n"
     "  mayday events --kind upstream_read_timeout --limit 100\n"
+    "  mayday events --dropped --reason bot\n"
     "  mayday events --json | jq -r .title | sort | uniq -c\n";
 
 static const char issues_help[] = "Lists the issues among the newest " TEXT(
@@ -77,6 +82,9 @@ events_path(mayday_cli_t *cli, mayday_buf_t *path)
     if (cli->issue != NULL) {
         mayday_client_parameter(path, "issue", cli->issue);
     }
+    if (cli->reason != NULL) {
+        mayday_client_parameter(path, "reason", cli->reason);
+    }
     if (cli->since != NULL) {
         if (mayday_cli_time(cli->since, mayday_clock_us(), &since_us) != MAYDAY_OK) {
             return mayday_cli_usage(cli, "--since is a time or an age, such as 2026-11-22 or 7d");
@@ -95,7 +103,7 @@ ask(mayday_cli_t *cli, int *exit_code)
     mayday_buf_t path;
 
     mayday_buf_init(&path, storage, sizeof(storage));
-    mayday_buf_adds(&path, MAYDAY_API_EVENTS);
+    mayday_buf_adds(&path, cli->dropped ? MAYDAY_API_DROPPED : MAYDAY_API_EVENTS);
     *exit_code = events_path(cli, &path);
     return *exit_code == MAYDAY_EXIT_OK
                ? mayday_client_json(cli, path.data, NULL, TIMEOUT_S, exit_code)
@@ -125,6 +133,9 @@ run_events(mayday_cli_t *cli)
     cJSON *answer, *rows, *row;
     int exit_code, n;
 
+    if (cli->dropped ? cli->issue != NULL : cli->reason != NULL) {
+        return mayday_cli_usage(cli, "--reason is for --dropped, which are of no issue");
+    }
     answer = ask(cli, &exit_code);
     if (answer == NULL) {
         return exit_code;
@@ -133,7 +144,7 @@ run_events(mayday_cli_t *cli)
     n = cJSON_GetArraySize(rows);
     time_columns = mayday_row_time_columns(rows);
     if (n > 0 && !cli->json) {
-        mayday_row_head(term, time_columns);
+        mayday_row_head(term, time_columns, cli->dropped);
     }
     cJSON_ArrayForEach(row, rows)
     {
@@ -143,7 +154,7 @@ run_events(mayday_cli_t *cli)
         fputs("There are no such events.\n", term->out);
     } else if (!cli->json && term->width > 0) {
         fputc('\n', term->out);
-        say_count(term, n, "event");
+        say_count(term, n, cli->dropped ? "dropped event" : "event");
         if (n == strtol(cli->limit == NULL ? LIMIT_DEFAULT : cli->limit, NULL, 10) &&
             n < LIMIT_MAX) {
             mayday_term_say(term, MAYDAY_STYLE_DIM, ", the newest (--limit %d for more)",
@@ -227,7 +238,7 @@ run_issues(mayday_cli_t *cli)
     n = newest_of_each(rows, issues);
     qsort(issues, (size_t) n, sizeof(const cJSON *), compare_rows);
     if (n > 0 && !cli->json) {
-        mayday_row_head(term, time_columns);
+        mayday_row_head(term, time_columns, false);
     }
     for (int i = 0; i < n; i++) {
         mayday_row_show(cli, issues[i], time_columns);
@@ -348,7 +359,7 @@ run_tail(mayday_cli_t *cli)
 
 const mayday_command_t mayday_command_events = {
     .name = "events",
-    .options = "kind issue since limit json",
+    .options = "kind issue since limit dropped reason json",
     .summary = "the events in the store",
     .help = events_help,
     .run = run_events,

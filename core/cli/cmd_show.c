@@ -235,6 +235,30 @@ show_degraded(const mayday_term_t *term, const cJSON *event)
     }
 }
 
+/* That rules dropped it, so it was not sent, and by which. */
+static void
+show_dropped(const mayday_term_t *term, const cJSON *dropped)
+{
+    bool observed = cJSON_IsTrue(get(dropped, "observed"));
+
+    if (dropped == NULL) {
+        return;
+    }
+    label(term, "dropped");
+    mayday_term_say(term, MAYDAY_STYLE_WARNING, "%s",
+                    observed ? "the rules, which are only observed, would have dropped it: "
+                             : "not sent, kept here scrubbed: ");
+    (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
+                            mayday_slice_str(mayday_json_string(dropped, "reason")), 0);
+    fputs(", by ", term->out);
+    (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
+                            mayday_slice_str(mayday_json_string(dropped, "hook")), 0);
+    fputs(" at ", term->out);
+    (void) mayday_term_text(term, MAYDAY_STYLE_BOLD,
+                            mayday_slice_str(mayday_json_string(dropped, "where")), 0);
+    fputc('\n', term->out);
+}
+
 /*
  * A command that asks the same again, where that does no harm. What is in it came
  * from outside and will be pasted into a shell: it is in single quotes, and left
@@ -473,6 +497,7 @@ show_page(const mayday_term_t *term, const cJSON *event)
 
     show_title(term, event);
     show_degraded(term, event);
+    show_dropped(term, get(mayday, "dropped"));
     show_request(term, event);
     show_attempts(term, mayday);
     show_log(term, get(mayday, "log_lines"));

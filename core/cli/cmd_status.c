@@ -129,19 +129,20 @@ sum(const cJSON *numbers)
     return total;
 }
 
-/* One "reason 12" of a list that goes on below where the terminal ends. */
+/* One "reason 12" of a list that goes on below, where it began, where the terminal ends. */
 static unsigned
-say_reason(const mayday_term_t *term, const cJSON *reason, bool first, unsigned column)
+say_reason(const mayday_term_t *term, const char *reason, double number, bool first,
+           unsigned column, unsigned begin)
 {
-    mayday_slice_t name = mayday_slice_str(reason->string);
+    mayday_slice_t name = mayday_slice_str(reason);
     char text[32];
     unsigned width;
 
-    mayday_cli_number(text, sizeof(text), reason->valuedouble);
+    mayday_cli_number(text, sizeof(text), number);
     width = mayday_term_width(term, name) + 1 + (unsigned) strlen(text);
     if (!first && term->width > 0 && column + 3 + width > term->width) {
-        fprintf(term->out, "\n%*s", (int) REASONS_COLUMN, "");
-        column = REASONS_COLUMN;
+        fprintf(term->out, "\n%*s", (int) begin, "");
+        column = begin;
     } else if (!first) {
         separate(term);
         column += 3;
@@ -189,7 +190,8 @@ show_count(const mayday_term_t *term, const char *name, const cJSON *by_reason,
     say_total(term, name, style, sum(by_reason));
     for (size_t i = 0; i < n; i++) {
         fputs(i == 0 ? "   " : "", term->out);
-        column = say_reason(term, reasons[i], i == 0, column);
+        column = say_reason(term, reasons[i]->string, reasons[i]->valuedouble, i == 0, column,
+                            REASONS_COLUMN);
     }
     fputc('\n', term->out);
 }
@@ -313,8 +315,60 @@ show_lanes(const mayday_term_t *term, const cJSON *lanes)
     mayday_term_say(term, MAYDAY_STYLE_PLAIN, ", %s of %s unread\n", unread, size);
 }
 
+static bool
+is_observed(const cJSON *rule)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(rule, "observed"));
+}
+
+static bool
+same_place(const cJSON *a, const cJSON *b)
+{
+    return strcmp(mayday_json_string(a, "where"), mayday_json_string(b, "where")) == 0 &&
+           strcmp(mayday_json_string(a, "outcome"), mayday_json_string(b, "outcome")) == 0 &&
+           is_observed(a) == is_observed(b);
+}
+
+/* "rules.lua:12  dropped     bot 300 · health 4" for each place of the rules that did something. */
 static void
-show_rules(const mayday_term_t *term, const cJSON *rules)
+show_rule_counts(const mayday_term_t *term, const cJSON *rules)
+{
+    const unsigned outcome_columns = 10;
+    const cJSON *rule, *last = NULL;
+    unsigned where_columns = 0, column = 0, width;
+
+    cJSON_ArrayForEach(rule, rules)
+    {
+        width = mayday_term_width(term, mayday_slice_str(mayday_json_string(rule, "where")));
+        where_columns = width > where_columns ? width : where_columns;
+    }
+    where_columns = where_columns < 32 ? where_columns : 32;
+    cJSON_ArrayForEach(rule, rules)
+    {
+        bool observed = is_observed(rule);
+        bool failed = strcmp(mayday_json_string(rule, "outcome"), "failed") == 0;
+        bool first = last == NULL || !same_place(last, rule);
+        unsigned begin = LABEL_COLUMNS + where_columns + 2 + outcome_columns + 2;
+
+        if (first) {
+            fprintf(term->out, "%s%*s", last == NULL ? "" : "\n", (int) LABEL_COLUMNS, "");
+            mayday_term_column(term, MAYDAY_STYLE_BOLD,
+                               mayday_slice_str(mayday_json_string(rule, "where")), where_columns);
+            mayday_term_say(term, failed ? MAYDAY_STYLE_ERROR : MAYDAY_STYLE_PLAIN, "  %-*s  ",
+                            (int) outcome_columns,
+                            observed ? (failed ? "would fail" : "would drop")
+                                     : (failed ? "failed" : "dropped"));
+            column = begin;
+        }
+        column = say_reason(term, failed ? "events" : mayday_json_string(rule, "reason"),
+                            mayday_json_number(rule, "count"), first, column, begin);
+        last = rule;
+    }
+    fputs(last == NULL ? "" : "\n", term->out);
+}
+
+static void
+show_rules(const mayday_term_t *term, const cJSON *rules, const cJSON *counts)
 {
     const char *file = mayday_json_string(rules, "file");
     const char *error = mayday_json_string(rules, "error");
@@ -339,6 +393,7 @@ show_rules(const mayday_term_t *term, const cJSON *rules)
         (void) mayday_term_text(term, MAYDAY_STYLE_ERROR, mayday_slice_str(error), 0);
         fputc('\n', term->out);
     }
+    show_rule_counts(term, counts);
 }
 
 static void
@@ -360,7 +415,8 @@ show_text(const mayday_term_t *term, const cJSON *status, bool healthy)
     show_problems(term, cJSON_GetObjectItemCaseSensitive(status, "problems"));
     show_counts(term, status);
     show_delivery(term, cJSON_GetObjectItemCaseSensitive(status, "delivery"));
-    show_rules(term, cJSON_GetObjectItemCaseSensitive(agent, "rules"));
+    show_rules(term, cJSON_GetObjectItemCaseSensitive(agent, "rules"),
+               cJSON_GetObjectItemCaseSensitive(status, "rules"));
     show_lanes(term, cJSON_GetObjectItemCaseSensitive(status, "lanes"));
     show_place(term, "server", mayday_json_string(agent, "identity"));
     show_place(term, "directory", mayday_json_string(agent, "directory"));

@@ -33,6 +33,8 @@ static const struct {
     {"limit", VALUE, false, offsetof(mayday_cli_t, limit)},
     {"since", VALUE, false, offsetof(mayday_cli_t, since)},
     {"event", VALUES, false, offsetof(mayday_cli_t, events)},
+    {"dropped", FLAG, false, offsetof(mayday_cli_t, dropped)},
+    {"reason", VALUE, false, offsetof(mayday_cli_t, reason)},
     {"last", VALUE, false, offsetof(mayday_cli_t, last)},
     {"user", VALUE, false, offsetof(mayday_cli_t, user)},
     {"before", VALUE, false, offsetof(mayday_cli_t, before)},

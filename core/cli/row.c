@@ -76,16 +76,17 @@ share_columns(const mayday_term_t *term, unsigned time_columns)
 }
 
 void
-mayday_row_head(const mayday_term_t *term, unsigned time_columns)
+mayday_row_head(const mayday_term_t *term, unsigned time_columns, bool dropped)
 {
+    const mayday_slice_t what = dropped ? MAYDAY_SLICE("why, which rule, and what happened")
+                                        : MAYDAY_SLICE("what happened, and how often so far");
     columns_t columns = share_columns(term, time_columns);
 
     if (term->width > 0) {
         mayday_term_say(term, MAYDAY_STYLE_DIM, "%-*s  %-*s  st.  %-*.*s  ", (int) time_columns,
                         "time", (int) ID_DIGITS, "id", (int) columns.transaction,
                         (int) columns.transaction, "transaction");
-        (void) mayday_term_text(term, MAYDAY_STYLE_DIM,
-                                MAYDAY_SLICE("what happened, and how often so far"), columns.title);
+        (void) mayday_term_text(term, MAYDAY_STYLE_DIM, what, columns.title);
         fputc('\n', term->out);
     }
 }
@@ -125,6 +126,27 @@ say_title(const mayday_term_t *term, const cJSON *row, unsigned columns_max)
                             columns_max == 0 ? 0 : columns_max - used);
 }
 
+/* "bot, rules.lua:12  TITLE": why it was dropped, and what for. */
+static void
+say_dropped(const mayday_term_t *term, const cJSON *row, unsigned columns_max)
+{
+    bool observed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "observed"));
+    char storage[512];
+    mayday_buf_t why;
+    unsigned used;
+
+    mayday_buf_init(&why, storage, sizeof(storage));
+    mayday_buf_addf(&why, "%s, %s%s", mayday_json_string(row, "reason"),
+                    mayday_json_string(row, "where"), observed ? " (observed)" : "");
+    used = mayday_term_text(term, MAYDAY_STYLE_WARNING, mayday_buf_slice(&why), columns_max);
+    if (columns_max == 0 || used + 4 < columns_max) {
+        fputs("  ", term->out);
+        (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
+                                mayday_slice_str(mayday_json_string(row, "title")),
+                                columns_max == 0 ? 0 : columns_max - used - 2);
+    }
+}
+
 static void
 show_line(const mayday_term_t *term, const cJSON *row, unsigned time_columns)
 {
@@ -152,7 +174,11 @@ show_line(const mayday_term_t *term, const cJSON *row, unsigned time_columns)
                             term->width > 0 ? columns.transaction : 0);
     fprintf(term->out, "%*s  ", used < columns.transaction ? (int) (columns.transaction - used) : 0,
             "");
-    say_title(term, row, columns.title);
+    if (mayday_json_string(row, "reason")[0] != '\0') {
+        say_dropped(term, row, columns.title);
+    } else {
+        say_title(term, row, columns.title);
+    }
     mayday_term_say(term, MAYDAY_STYLE_BOLD, "%s\n", count);
 }
 

@@ -20,7 +20,8 @@ def failing(server, up, count=1):
 
 
 def test_help_of_everything():
-    for words in ([], ["status"], ["tail"], ["events"], ["show"], ["send-event"], ["purge"], ["agent"]):
+    for words in ([], ["status"], ["tail"], ["events"], ["show"], ["send-event"], ["rules"],
+                  ["purge"], ["agent"]):
         done = subprocess.run([MAYDAY, *words, "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (words, done.stderr)
         assert "Example" in done.stdout or words == ["agent"], words

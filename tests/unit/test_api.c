@@ -134,6 +134,10 @@ test_api__refuses_wrong_arguments(void **state)
     assert_int_equal(ask(f, "GET", MAYDAY_API_EVENTS "/xyzw", ""), 400);
     assert_int_equal(ask(f, "GET", MAYDAY_API_EVENTS "/%27%20or%201=1", ""), 400);
     assert_int_equal(ask(f, "GET", MAYDAY_API_EVENTS "/0000", ""), 404);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_DROPPED "?limit=0", ""), 400);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_DROPPED "?since=now", ""), 400);
+    assert_int_equal(ask(f, "GET", MAYDAY_API_DROPPED "?reason=%27%20or%201=1", ""), 200);
+    assert_string_equal(answer, "{\"events\":[]}");
 }
 
 static void

@@ -372,6 +372,21 @@ test_status__exit_codes_and_formats(void **state)
                    "                        upstream_read_timeout 200 \xc2\xb7 limited 10\n");
     assert_text_in(f->out, "degraded            3   went out without details");
     assert_text_in(f->out, "observed            4   kept 4");
+    clear(f);
+    f->body =
+        "{\"agent\":{\"rules\":{\"file\":\"/r.lua\",\"mode\":\"enforce\"}},\"rules\":["
+        "{\"where\":\"r.lua:7\",\"outcome\":\"dropped\",\"reason\":\"bot\",\"count\":3000},"
+        "{\"where\":\"r.lua:7\",\"outcome\":\"dropped\",\"reason\":\"health check\",\"count\":4},"
+        "{\"where\":\"r.lua:7\",\"outcome\":\"dropped\",\"reason\":\"a third one\",\"count\":1},"
+        "{\"where\":\"r.lua:7\",\"outcome\":\"failed\",\"reason\":\"\",\"count\":2},"
+        "{\"where\":\"r.lua:12\",\"outcome\":\"dropped\",\"reason\":\"bot\",\"observed\":true,"
+        "\"count\":9}]}";
+    assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_FAILED);
+    assert_text_in(f->out, "rules       /r.lua, enforce\n"
+                           "            r.lua:7   dropped     bot 3,000 \xc2\xb7 health check 4\n"
+                           "                                  a third one 1\n"
+                           "            r.lua:7   failed      events 2\n"
+                           "            r.lua:12  would drop  bot 9\n");
     f->cli.term.width = 0;
     f->body = "{\"healthy\":true}";
     assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_OK);
@@ -402,6 +417,41 @@ test_events__a_line(void **state)
                         "UpstreamRefused: shop \\u{202e} refused connections (2 peers tried)"
                         "  \xc3\x97"
                         "1,234\n");
+}
+
+static const char dropped_rows[] =
+    "{\"events\":[{\"event_id\":\"0123456789abcdef0123456789abcdef\",\"time_us\":1,"
+    "\"kind\":\"upstream_refused\",\"level\":\"error\",\"status\":502,"
+    "\"title\":\"UpstreamRefused: shop refused connections\",\"transaction\":\"GET /a\","
+    "\"reason\":\"bot\",\"hook\":\"before_send\",\"where\":\"rules.lua:12\","
+    "\"observed\":false}]}";
+
+static void
+test_events__dropped(void **state)
+{
+    fixture_t *f = *state;
+
+    f->cli.reason = "bot";
+    assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
+    f->cli.dropped = true;
+    f->cli.issue = "ab";
+    assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
+    f->cli.issue = NULL;
+    start(f, "200 OK", dropped_rows);
+    assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_OK);
+    assert_text_in(f->request, "/v1/dropped?limit=20&reason=bot ");
+    assert_string_equal(f->out, "01-01 00:00  01234567  502  GET /a                        "
+                                "bot, rules.lua:12  UpstreamRefused: shop refused connections\n");
+    for (unsigned width = 60; width < 140; width++) {
+        clear(f);
+        f->cli.term.width = width;
+        assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_OK);
+        for (const char *at = f->out; *at != '\0'; at += strcspn(at, "\n") + 1) {
+            assert_true(mayday_term_width(&f->cli.term, mayday_slice(at, strcspn(at, "\n"))) <=
+                        width);
+        }
+        assert_text_in(f->out, "1 dropped event; one in full: mayday show 01234567\n");
+    }
 }
 
 static void
@@ -514,9 +564,24 @@ test_show__page(void **state)
                            "2\n            then this\n");
     assert_text_in(f->out, "try again   curl -gi 'http://a/b?q=1&t=[Filtered]'\n");
     assert_text_in(f->out, "data.ip_hash");
+    assert_null(strstr(f->out, "dropped"));
     f->cli.json = true;
     assert_int_equal(run(f, &mayday_command_show), MAYDAY_EXIT_OK);
     assert_null(strchr(f->out, '\033'));
+}
+
+static void
+test_show__dropped(void **state)
+{
+    fixture_t *f = *state;
+
+    start(f, "200 OK",
+          "{\"event_id\":\"0123\",\"contexts\":{\"mayday\":{\"dropped\":{\"reason\":\"bot\","
+          "\"hook\":\"before_send\",\"where\":\"rules.lua:12\"}}}}");
+    f->cli.operand = "0123";
+    assert_int_equal(run(f, &mayday_command_show), MAYDAY_EXIT_OK);
+    assert_text_in(f->out, "dropped     not sent, kept here scrubbed: bot, by before_send at "
+                           "rules.lua:12\n");
 }
 
 /* What it prints is pasted into a shell. */
@@ -665,11 +730,13 @@ main(void)
         TEST(test_client__answer_that_is_no_json),
         TEST(test_status__exit_codes_and_formats),
         TEST(test_events__a_line),
+        TEST(test_events__dropped),
         TEST(test_events__never_wider_than_the_terminal),
         TEST(test_issues__the_worst_first),
         TEST(test_events__json_and_none),
         TEST(test_events__wrong_options),
         TEST(test_show__page),
+        TEST(test_show__dropped),
         TEST(test_show__no_command_that_does_harm),
         TEST(test_show__wrong_id),
         TEST(test_send_event__results),

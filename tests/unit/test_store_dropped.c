@@ -257,9 +257,9 @@ test_rule_count__adds_up(void **state)
     reopen(f);
     OK(mayday_store_rules(f->store, see_rule, all));
     assert_int_equal(all->count, 3);
-    assert_string_equal(all->texts[0], "rules.lua:12 before_send dropped bot 0 7");
-    assert_string_equal(all->texts[1], "rules.lua:12 before_send dropped health 0 1");
-    assert_string_equal(all->texts[2], "rules.lua:7  failed  1 2");
+    assert_string_equal(all->texts[0], "rules.lua:7  failed  1 2");
+    assert_string_equal(all->texts[1], "rules.lua:12 before_send dropped bot 0 7");
+    assert_string_equal(all->texts[2], "rules.lua:12 before_send dropped health 0 1");
     free(all);
 }
 
