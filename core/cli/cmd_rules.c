@@ -25,6 +25,8 @@ static const char help[] =
     "it changes, where it fails, what it costs. Nothing is sent and nothing of a running agent is\n"
     "changed. `mayday rules check FILE` only loads the file.\n\n"
     "      --last N         over the last N events in the store, up to 1000 (default 20)\n"
+    "      --dropped        over those that rules dropped instead: would these still?\n"
+    "      --reason REASON  with --dropped: only those dropped for this reason\n"
     "      --event FILE     over the events in a file, as `mayday show ID --json` prints them, "
     "one\n"
     "                       or many; - is standard input. May be given more than once\n"
@@ -39,6 +41,7 @@ static const char help[] =
     "Examples:\n"
     "  mayday rules test /etc/mayday/rules.lua\n"
     "  mayday rules test rules.lua --last 500 --format=json | jq .summary\n"
+    "  mayday rules test rules.lua --dropped --reason bot\n"
     "  mayday show 3fa9c1d2 --json > bot.json; mayday rules test rules.lua --event bot.json\n";
 
 /* The settings of an event come from its server; these are for what needs some. */
@@ -252,7 +255,8 @@ static int
 run_over(mayday_cli_t *cli, test_t *test, unsigned last)
 {
     int exit_code = MAYDAY_EXIT_OK;
-    bool asked_for = cli->last != NULL || cli->directory != NULL || cli->socket != NULL;
+    bool asked_for =
+        cli->directory != NULL || cli->socket != NULL || cli->last != NULL || cli->dropped;
 
     if (test->json) {
         fputs(",\"events\":[", test->term->out);
@@ -334,6 +338,9 @@ run(mayday_cli_t *cli)
     if (!parse_last(cli->last, &last)) {
         return mayday_cli_usage(cli, "--last is a number from 1 to %u", MAYDAY_SOURCE_LAST_MAX);
     }
+    if (cli->reason != NULL && !cli->dropped) {
+        return mayday_cli_usage(cli, "--reason is for --dropped");
+    }
     if (cli->events.count > MAYDAY_CLI_LIST_MAX) {
         return mayday_cli_usage(cli, "--event may be given %d times", MAYDAY_CLI_LIST_MAX);
     }
@@ -352,7 +359,7 @@ run(mayday_cli_t *cli)
 const mayday_command_t mayday_command_rules = {
     .name = "rules",
     .operand = "test FILE",
-    .options = "last event format",
+    .options = "last dropped reason event format",
     .summary = "what rules would have done to the last events",
     .help = help,
     .run = run,

@@ -62,14 +62,17 @@ typedef struct {
 } columns_t;
 
 static columns_t
-share_columns(const mayday_term_t *term, unsigned time_columns)
+share_columns(const mayday_term_t *term, unsigned time_columns, bool dropped)
 {
     const unsigned fixed = time_columns + 2 + ID_DIGITS + 2 + 3 + 2;
     unsigned left = term->width > fixed + TITLE_COLUMNS_MIN ? term->width - fixed : 20;
     columns_t columns = {TRANSACTION_COLUMNS, 0};
 
     if (term->width > 0) {
-        columns.transaction = left / 3 < TRANSACTION_COLUMNS ? left / 3 : TRANSACTION_COLUMNS;
+        columns.transaction = left / (dropped ? 2 : 3);
+        if (columns.transaction > TRANSACTION_COLUMNS) {
+            columns.transaction = TRANSACTION_COLUMNS;
+        }
         columns.title = left - columns.transaction - 2;
     }
     return columns;
@@ -80,7 +83,7 @@ mayday_row_head(const mayday_term_t *term, unsigned time_columns, bool dropped)
 {
     const mayday_slice_t what = dropped ? MAYDAY_SLICE("why, which rule, and what happened")
                                         : MAYDAY_SLICE("what happened, and how often so far");
-    columns_t columns = share_columns(term, time_columns);
+    columns_t columns = share_columns(term, time_columns, dropped);
 
     if (term->width > 0) {
         mayday_term_say(term, MAYDAY_STYLE_DIM, "%-*s  %-*s  st.  %-*.*s  ", (int) time_columns,
@@ -153,7 +156,8 @@ show_line(const mayday_term_t *term, const cJSON *row, unsigned time_columns)
     double seen = mayday_json_number(row, "issue_seen");
     mayday_slice_t id = mayday_slice_str(mayday_json_string(row, "event_id"));
     mayday_slice_t transaction = mayday_slice_str(mayday_json_string(row, "transaction"));
-    columns_t columns = share_columns(term, time_columns);
+    bool dropped = mayday_json_string(row, "reason")[0] != '\0';
+    columns_t columns = share_columns(term, time_columns, dropped);
     char count[32] = "", number[32];
     unsigned used;
 
@@ -174,7 +178,7 @@ show_line(const mayday_term_t *term, const cJSON *row, unsigned time_columns)
                             term->width > 0 ? columns.transaction : 0);
     fprintf(term->out, "%*s  ", used < columns.transaction ? (int) (columns.transaction - used) : 0,
             "");
-    if (mayday_json_string(row, "reason")[0] != '\0') {
+    if (dropped) {
         say_dropped(term, row, columns.title);
     } else {
         say_title(term, row, columns.title);

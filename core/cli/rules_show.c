@@ -8,7 +8,7 @@
 #define INDENT 6
 #define ID_DIGITS 8u
 #define TRANSACTION_COLUMNS 36u /* where the width is not known */
-#define FIXED_COLUMNS 44u       /* of the line, all else           */
+#define FIXED_COLUMNS 46u       /* of the line, all else           */
 #define WIDTH_DEFAULT 100u      /* values are shortened to that on files */
 #define VALUE_COLUMNS_MIN 24u   /* with less room values begin a line of their own */
 #define CONTEXT_BYTES 16u       /* of what did not change, in front of what did */
@@ -211,7 +211,7 @@ say_costs(const mayday_term_t *term, const mayday_trial_t *trial)
     indent(term, 10 - (int) mayday_term_width(term, mayday_slice_str(text)));
     mayday_term_say(term, MAYDAY_STYLE_DIM, "%s", text);
     mayday_cli_bytes(text, sizeof(text), (double) trial->memory);
-    mayday_term_say(term, MAYDAY_STYLE_DIM, "%10s\n", text);
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "%12s\n", text);
 }
 
 void

@@ -3,10 +3,10 @@
  *
  * For people, a line and what happened below it:
  *
- *   changed  3fa9c1d2  502  GET /orders/{id}                 14 µs   6.2 KiB
+ *   changed  3fa9c1d2  502  GET /orders/{id}               14 µs     6.2 KiB
  *       + tags.tenant  "acme"
  *       ~ level  "error" → "fatal"
- *   dropped  0f1e2d3c  404  GET /wp-login.php                 9 µs   4.1 KiB
+ *   dropped  0f1e2d3c  404  GET /wp-login.php               9 µs     4.1 KiB
  *       bot: before_send at rules.lua:12
  */
 #ifndef MAYDAY_RULES_SHOW_H

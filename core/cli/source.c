@@ -170,13 +170,19 @@ ask_event(mayday_cli_t *cli, const char *id, mayday_source_visit_pt visit, void 
 static int
 ask_agent(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt visit, void *ctx)
 {
-    char path[96];
+    char storage[512];
+    mayday_buf_t path;
     const cJSON *row;
     cJSON *answer;
     int exit_code;
 
-    snprintf(path, sizeof(path), MAYDAY_API_EVENTS "?limit=%u", last);
-    answer = mayday_client_json(cli, path, NULL, TIMEOUT_S, &exit_code);
+    mayday_buf_init(&path, storage, sizeof(storage));
+    mayday_buf_addf(&path, "%s?limit=%u", cli->dropped ? MAYDAY_API_DROPPED : MAYDAY_API_EVENTS,
+                    last);
+    if (cli->reason != NULL) {
+        mayday_client_parameter(&path, "reason", cli->reason);
+    }
+    answer = mayday_client_json(cli, path.data, NULL, TIMEOUT_S, &exit_code);
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(answer, "events"))
     {
         exit_code = ask_event(cli, mayday_json_string(row, "event_id"), visit, ctx);
@@ -196,19 +202,39 @@ typedef struct {
 } ids_t;
 
 static void
-keep_id(void *ctx, const mayday_store_row_t *row)
+keep_id(ids_t *ids, const char *id)
 {
-    ids_t *ids = ctx;
-
     if (ids->count < MAYDAY_SOURCE_LAST_MAX) {
-        snprintf(ids->ids[ids->count++], sizeof(ids->ids[0]), "%s", row->event_id);
+        snprintf(ids->ids[ids->count++], sizeof(ids->ids[0]), "%s", id);
     }
 }
 
-static int
-read_store(const char *path, unsigned last, mayday_source_visit_pt visit, void *ctx)
+static void
+keep_event(void *ctx, const mayday_store_row_t *row)
 {
-    const mayday_store_query_t query = {.limit = last};
+    keep_id(ctx, row->event_id);
+}
+
+static void
+keep_dropped(void *ctx, const mayday_store_dropped_t *dropped)
+{
+    keep_id(ctx, dropped->event_id.data);
+}
+
+static mayday_rc_t
+list_ids(const mayday_cli_t *cli, mayday_store_t *store, unsigned last, ids_t *ids)
+{
+    const mayday_store_dropped_query_t dropped = {.limit = last, .reason = cli->reason};
+    const mayday_store_query_t events = {.limit = last};
+
+    return cli->dropped ? mayday_store_dropped(store, &dropped, keep_dropped, ids)
+                        : mayday_store_events(store, &events, keep_event, ids);
+}
+
+static int
+read_store(const mayday_cli_t *cli, const char *path, unsigned last, mayday_source_visit_pt visit,
+           void *ctx)
+{
     char error[600];
     mayday_store_t *store = mayday_store_new_reader(path, error, sizeof(error));
     ids_t *ids = calloc(1, sizeof(*ids));
@@ -217,7 +243,7 @@ read_store(const char *path, unsigned last, mayday_source_visit_pt visit, void *
     if (store == NULL || ids == NULL) {
         mayday_cli_error_text("", store == NULL ? error : "no memory");
         exit_code = MAYDAY_EXIT_NO_AGENT;
-    } else if (mayday_store_events(store, &query, keep_id, ids) != MAYDAY_OK) {
+    } else if (list_ids(cli, store, last, ids) != MAYDAY_OK) {
         mayday_cli_error_text("", mayday_store_error(store));
         exit_code = MAYDAY_EXIT_FAILED;
     }
@@ -260,7 +286,8 @@ int
 mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt visit, void *ctx)
 {
     char path[PATH_MAX];
-    bool asked_for = cli->directory != NULL || cli->socket != NULL || cli->last != NULL;
+    bool asked_for =
+        cli->directory != NULL || cli->socket != NULL || cli->last != NULL || cli->dropped;
     mayday_rc_t rc = mayday_find_quietly(cli);
 
     if (rc == MAYDAY_OK) {
@@ -269,7 +296,7 @@ mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt vi
     if (rc == MAYDAY_NOT_FOUND) {
         rc = find_store(cli, path, sizeof(path));
         if (rc == MAYDAY_OK) {
-            return read_store(path, last, visit, ctx);
+            return read_store(cli, path, last, visit, ctx);
         }
         if (rc == MAYDAY_BUSY) {
             mayday_cli_error("there are several stores in " STATE_DIRECTORIES

@@ -24,7 +24,8 @@ typedef int (*mayday_source_visit_pt)(void *ctx, mayday_slice_t json, const char
 int mayday_source_file(const char *path, mayday_source_visit_pt visit, void *ctx);
 
 /*
- * The last so many events in the store, the newest first. Returns the exit code;
+ * The last so many events in the store, the newest first; with cli->dropped those
+ * that rules dropped, for cli->reason if there is one. Returns the exit code;
  * MAYDAY_EXIT_NO_AGENT: nothing could be read, and it was said why where somebody
  * asked for that instance or something else than its absence is the cause.
  */

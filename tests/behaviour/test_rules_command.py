@@ -118,6 +118,23 @@ def test_nothing_that_rules_hide_is_on_disk(server, up):
     assert CITY.encode() not in on_disk
 
 
+def test_rules_test_over_dropped_events(server, up):
+    failing(server, up)
+    server.get("/shop/cart", {"User-Agent": "Examplebot/1.0"})
+    server.get("/shop/cart", {"User-Agent": "Firefox"})
+    wait_for(lambda: dropped(server), 10)
+    file = server.directory / "new.lua"
+    file.write_text(RULES.replace('"bot", 1', '"Examplebot/2", 1'), encoding="utf-8")
+    done = server.cli("rules", "test", str(file), "--dropped", "--reason", "bot")
+    assert "1 event: 1 kept" in done.stdout, done.stdout + done.stderr
+    done = server.cli("rules", "test", str(server.directory / "rules.lua"), "--dropped")
+    assert "1 event: 0 kept, 0 changed, 1 dropped (bot 1)" in done.stdout
+    server.stop()
+    wait_for(lambda: server.cli("status").returncode == 2, 10)
+    done = server.cli("rules", "test", str(file), "--dropped")
+    assert "1 event: 1 kept" in done.stdout, done.stdout + done.stderr
+
+
 def test_purge_erases_dropped_events(server, up):
     failing(server, up)
     server.get("/shop/cart", {"User-Agent": "Examplebot/1.0"})
