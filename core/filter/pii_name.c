@@ -130,7 +130,12 @@ is_about(mayday_slice_t name, size_t end)
                (plural && (is_one_of(word_at(name, after), about) ||
                            mayday_slice_ieq(word_at(name, after), MAYDAY_SLICE("used"))));
     }
-    return word.len > 0 && is_one_of(word, about) && next_word(name, at + word.len) == name.len;
+    if (word.len == 0 || next_word(name, at + word.len) != name.len) {
+        return false;
+    }
+    return is_one_of(word, about) || /* or of many: "token_types" */
+           (mayday_lower(word.data[word.len - 1]) == 's' &&
+            is_one_of(mayday_slice(word.data, word.len - 1), about));
 }
 
 /* The word that ends before a place. */

@@ -188,7 +188,7 @@ mayday_pii_phone(mayday_slice_t text, size_t at)
 
     if (mayday_pii_at(text, at) != '+' || mayday_pii_at(text, at + 1) < '1' ||
         mayday_pii_at(text, at + 1) > '9' ||
-        (at > 0 && mayday_pii_is(text, at - 1, MAYDAY_PII_WORD))) {
+        (at > 0 && (mayday_pii_is(text, at - 1, MAYDAY_PII_WORD) || text.data[at - 1] == '+'))) {
         return MAYDAY_PII_NOTHING;
     }
     for (i = at + 1; i < text.len && i < at + PHONE_BYTES_MAX; i++) {
@@ -205,7 +205,7 @@ mayday_pii_phone(mayday_slice_t text, size_t at)
         }
     }
     return digits >= PHONE_DIGITS_MIN && digits <= PHONE_DIGITS_MAX &&
-                   !mayday_pii_is(text, end, MAYDAY_PII_WORD)
+                   !mayday_pii_is(text, end, MAYDAY_PII_WORD) && mayday_pii_at(text, end) != '+'
                ? (mayday_pii_span_t){at, end}
                : MAYDAY_PII_NOTHING;
 }

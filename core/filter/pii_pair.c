@@ -156,12 +156,17 @@ value_after(mayday_slice_t text, size_t at, bool strong)
 static bool
 is_remark(mayday_slice_t word)
 {
-    static const char *const words[] = {
-        "incorrect", "invalid",   "expired",  "required",      "missing",    "wrong",    "is",
-        "was",       "not",       "must",     "too",           "cannot",     "failed",   "denied",
-        "no",        "empty",     "mismatch", "unknown",       "unexpected", "rejected", "ok",
-        "yes",       "the",       "should",   "has",           "have",       "could",    "bad",
-        "revoked",   "malformed", "unable",   "authentication"};
+    static const char *const words[] = {"incorrect", "invalid",   "expired",    "required",
+                                        "missing",   "wrong",     "is",         "was",
+                                        "not",       "must",      "too",        "cannot",
+                                        "failed",    "denied",    "no",         "empty",
+                                        "mismatch",  "unknown",   "unexpected", "rejected",
+                                        "ok",        "yes",       "the",        "should",
+                                        "has",       "have",      "could",      "bad",
+                                        "revoked",   "malformed", "unable",     "authentication",
+                                        "str",       "string",    "bytes",      "int",
+                                        "bool",      "boolean",   "object",     "array",
+                                        "text",      "optional"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(words); i++) {
         if (mayday_slice_ieq(word, mayday_slice_str(words[i]))) {
@@ -190,6 +195,53 @@ in_query(mayday_slice_t text, mayday_slice_t name)
     return name.data > text.data && (name.data[-1] == '?' || name.data[-1] == '&');
 }
 
+/*
+ * Lines of code, which frames show, and errors quote: get_token(…), config["key"],
+ * self.token, Keyword.Type, or the name itself.
+ */
+static bool
+is_code(mayday_slice_t value, mayday_slice_t name, bool spaced)
+{
+    size_t i = 0;
+    bool dot = false;
+
+    while (i < value.len && (mayday_pii_is(value, i, MAYDAY_PII_ALPHA) || value.data[i] == '_' ||
+                             value.data[i] == '.')) {
+        dot = dot || value.data[i] == '.';
+        i++;
+    }
+    if (i > 0 && i < value.len) {
+        return value.data[i] == '(' || value.data[i] == '[';
+    }
+    return spaced && i == value.len && i > 0 &&
+           (dot || (value.data[0] >= 'A' && value.data[0] <= 'Z') ||
+            (name.len >= value.len &&
+             mayday_slice_ieq(value, mayday_slice(name.data + name.len - value.len, value.len))));
+}
+
+static bool
+has_letter_or_digit(mayday_slice_t value)
+{
+    size_t i = 0;
+
+    while (i < value.len && !mayday_pii_is(value, i, MAYDAY_PII_WORD)) {
+        i++;
+    }
+    return i < value.len;
+}
+
+/* Of "spring.datasource.password" the last part says what it is. */
+static mayday_slice_t
+last_part(mayday_slice_t name)
+{
+    size_t begin = name.len;
+
+    while (begin > 0 && name.data[begin - 1] != '.') {
+        begin--;
+    }
+    return mayday_slice(name.data + begin, name.len - begin);
+}
+
 static bool
 is_scheme(mayday_slice_t word)
 {
@@ -215,14 +267,18 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     }
     if (name.len < 3 || (header && !is_space(mayday_pii_at(text, at + 1))) ||
         mayday_pii_at(text, at + 1) == '=' ||
-        (kind = mayday_pii_name_kind(name)) == MAYDAY_PII_NAME_PLAIN ||
+        (kind = mayday_pii_name_kind(last_part(name))) == MAYDAY_PII_NAME_PLAIN ||
         (header && kind != MAYDAY_PII_NAME_STRONG) ||
         (kind == MAYDAY_PII_NAME_KEY && text.data[at] == ':')) {
         return MAYDAY_PII_NOTHING;
     }
     span = value_after(text, at + 1, kind == MAYDAY_PII_NAME_STRONG);
     value = mayday_slice(text.data + span.begin, span.end - span.begin);
-    if (span.end == 0 || mayday_pii_is_spent(value)) {
+    if (span.end == 0 || mayday_pii_is_spent(value) || !has_letter_or_digit(value)) {
+        return MAYDAY_PII_NOTHING;
+    }
+    if (text.data[at] == '=' && span.begin > 0 && !is_quote(text.data[span.begin - 1]) &&
+        is_code(value, name, text.data[span.begin - 1] == ' ')) {
         return MAYDAY_PII_NOTHING;
     }
     is_token = mayday_slice_ieq(name, MAYDAY_SLICE("token"));
@@ -232,8 +288,13 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     if (kind == MAYDAY_PII_NAME_KEY && !in_query(text, name) && !looks_random(value)) {
         return MAYDAY_PII_NOTHING;
     }
-    if (is_scheme(value) && mayday_pii_at(text, span.end) == ' ') {
-        span.end = word_end(text, span.end + 1); /* Authorization: Basic … */
+    if (is_scheme(value) && mayday_pii_at(text, span.end) == ' ') { /* Authorization: Basic … */
+        size_t rest = span.end + 1;
+
+        span.end = word_end(text, rest);
+        if (!has_letter_or_digit(mayday_slice(text.data + rest, span.end - rest))) {
+            return MAYDAY_PII_NOTHING;
+        }
     }
     return span;
 }

@@ -132,18 +132,29 @@ mayday_pii_token(mayday_slice_t text, size_t at)
     return MAYDAY_PII_NOTHING;
 }
 
-/* "basic" in "Basic authentication failed": a word of letters, one of prose. */
+/*
+ * Whether a word is none of prose, such as those in "basic authentication",
+ * "a basic salsa-ci", "bearer of news". For Basic it is base64, so its length says much.
+ */
 static bool
-is_prose(mayday_slice_t word)
+is_credentials(mayday_slice_t word, bool basic)
 {
-    size_t i = word.len > 0 && word.data[0] >= 'A' && word.data[0] <= 'Z' ? 1 : 0;
+    bool digit = false, upper = false, lower = false;
 
-    for (; i < word.len; i++) {
-        if (word.data[i] < 'a' || word.data[i] > 'z') {
+    for (size_t i = 0; i < word.len; i++) {
+        char c = word.data[i];
+
+        digit = digit || mayday_is_digit(c);
+        lower = lower || (c >= 'a' && c <= 'z');
+        upper = upper || (c >= 'A' && c <= 'Z' && i > 0);
+        if (basic && (c == '-' || c == '_' || c == '.' || c == '~')) {
             return false;
         }
     }
-    return word.len < 24;
+    if (basic) {
+        return word.len % 4 == 0 && (digit || (upper && lower) || word.data[word.len - 1] == '=');
+    }
+    return digit || (upper && lower && word.len >= 24);
 }
 
 /* "Bearer abc…", "Basic abc…", "Token abc…" as in RFC 9110: the credentials. */
@@ -177,7 +188,7 @@ mayday_pii_scheme(mayday_slice_t text, size_t at, size_t word_end)
         return MAYDAY_PII_NOTHING; /* a challenge's parameters */
     }
     return end - begin >= (i == 2 ? 16 : 8) &&
-                   !is_prose(mayday_slice(text.data + begin, end - begin))
+                   is_credentials(mayday_slice(text.data + begin, end - begin), i == 1)
                ? (mayday_pii_span_t){begin, end}
                : MAYDAY_PII_NOTHING;
 }

@@ -326,6 +326,8 @@ test_bearer(void **state)
     assert_stays("Basic authentication required");
     assert_stays("WWW-Authenticate: Bearer realm=\"shop\", error=\"invalid_token\"");
     assert_stays("bearer of news");
+    assert_stays("Authorization: basic ...");
+    assert_stays("Bearer authorization-header-missing");
     assert_stays("Token expired yesterday");
     assert_scrubs("with Bearer a1b2c3d4e5f6 rejected", "with Bearer [token] rejected");
     assert_scrubs("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Basic [token]");
@@ -452,6 +454,10 @@ test_secret__found(void **state)
     assert_scrubs("\"password\": \"cut off", "\"password\": \"[Filtered]");
     assert_scrubs("?key=abc", "?key=[Filtered]");
     assert_scrubs("AccountKey=abc/def==;x", "AccountKey=[Filtered];x");
+    assert_scrubs("password = letmein", "password = [Filtered]");
+    assert_scrubs("spring.datasource.password=letmein", "spring.datasource.password=[Filtered]");
+    assert_scrubs("token = \"Keyword\"", "token = \"[Filtered]\"");
+    assert_scrubs("Authorization: Token abc", "Authorization: [Filtered]");
 }
 
 static void
