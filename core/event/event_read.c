@@ -117,6 +117,7 @@ read_attempts(mayday_record_view_t *view, const cJSON *attempts)
         attempt->timing.connect_ms = get_ms(item, "connect_ms");
         attempt->timing.header_ms = get_ms(item, "header_ms");
         attempt->timing.response_ms = get_ms(item, "response_ms");
+        attempt->timing.bytes_received = (int64_t) mayday_json_us(item, "bytes_received");
         view->attempt_count++;
     }
 }
