@@ -184,7 +184,8 @@ enum { PHONE_DIGITS_MIN = 9, PHONE_DIGITS_MAX = 15, PHONE_BYTES_MAX = 26 };
 mayday_pii_span_t
 mayday_pii_phone(mayday_slice_t text, size_t at)
 {
-    size_t digits = 0, end = at, i;
+    size_t digits = 0, separators = 0, end = at, i;
+    char separator = '\0';
 
     if (mayday_pii_at(text, at) != '+' || mayday_pii_at(text, at + 1) < '1' ||
         mayday_pii_at(text, at + 1) > '9' ||
@@ -202,7 +203,13 @@ mayday_pii_phone(mayday_slice_t text, size_t at)
                    !(c == ' ' && (next_digit || next == '(')) &&
                    !(c == ')' && (next_digit || next == ' ' || next == '-'))) {
             break;
+        } else {
+            separator = c;
+            separators++;
         }
+    }
+    if (separators == 1 && separator == '.') {
+        return MAYDAY_PII_NOTHING; /* "+16777218.0" */
     }
     return digits >= PHONE_DIGITS_MIN && digits <= PHONE_DIGITS_MAX &&
                    !mayday_pii_is(text, end, MAYDAY_PII_WORD) && mayday_pii_at(text, end) != '+'

@@ -43,7 +43,7 @@ bool
 mayday_pii_is_spent(mayday_slice_t value)
 {
     static const char *const nothing[] = {"",     "true",      "false",  "null", "nil",
-                                          "none", "undefined", "(null)", "..."};
+                                          "none", "undefined", "(null)", "...",  "%s"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(nothing); i++) {
         if (mayday_slice_ieq(value, mayday_slice_str(nothing[i]))) {
@@ -277,8 +277,8 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     if (span.end == 0 || mayday_pii_is_spent(value) || !has_letter_or_digit(value)) {
         return MAYDAY_PII_NOTHING;
     }
-    if (text.data[at] == '=' && span.begin > 0 && !is_quote(text.data[span.begin - 1]) &&
-        is_code(value, name, text.data[span.begin - 1] == ' ')) {
+    if (span.begin > 0 && !is_quote(text.data[span.begin - 1]) &&
+        is_code(value, name, text.data[at] == '=' && text.data[span.begin - 1] == ' ')) {
         return MAYDAY_PII_NOTHING;
     }
     is_token = mayday_slice_ieq(name, MAYDAY_SLICE("token"));

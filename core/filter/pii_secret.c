@@ -250,6 +250,9 @@ mayday_pii_userinfo(mayday_slice_t text, size_t at)
         mayday_pii_run(text, colon + 1, MAYDAY_PII_DIGIT, SIZE_MAX) + 3 < i) {
         return (mayday_pii_span_t){begin, i - 3};
     }
+    if (end == begin + 3 && mayday_pii_has_literal(text, begin, "git")) {
+        return MAYDAY_PII_NOTHING; /* ssh://git@host: nobody's */
+    }
     return end > begin && mayday_pii_is(text, end + 1, MAYDAY_PII_WORD)
                ? (mayday_pii_span_t){begin, end}
                : MAYDAY_PII_NOTHING;
