@@ -4,16 +4,17 @@
  * All that is known is in two tables, bots_classes.def and bots.def; a team can
  * add to them. One pass over the agent finds all of it (bots_words.h); then what
  * is most telling counts:
- *   what the team added, the first found                       (rank 4)
- *   the name of a program                                      (rank 3)
- *   a browser or app whose agent holds one of the next words   (rank 2)
- *   a word that programs use of themselves, such as "bot"      (rank 1)
- *   a library or tool                                          (rank 0)
+ *   1. what the team added, the first found
+ *   2. the name of a program
+ *   3. a person's browser or app whose agent holds one of the next words
+ *   4. a word that programs use of themselves, such as "bot"
+ *   5. a library or tool
+ *   6. a manner of programs, such as "(compatible; ", where no browser has it
  * and of an agent with none of these, whether it shows any sign of a browser, a
  * device or a system; if not, it is some program.
  *
- * Runs in the agent's pipeline thread. Allocates when made, and again when it is
- * first asked after an addition; never while it classifies.
+ * Runs in the agent's pipeline thread. Allocates when made and when something is
+ * added, never when it classifies.
  */
 #ifndef MAYDAY_BOTS_H
 #define MAYDAY_BOTS_H
