@@ -3,6 +3,8 @@
  */
 #include "core/cli/diff.h"
 
+#include <stdio.h>
+
 #define DEPTH_MAX 48 /* what is deeper is compared as one value */
 
 typedef struct {
@@ -118,13 +120,11 @@ find(const cJSON *object, const char *key, bool ignore_case)
 static void
 join(cJSON *value, const char *more)
 {
-    size_t len = strlen(value->valuestring), more_len = strlen(more);
-    char *joined = cJSON_malloc(len + 2 + more_len + 1);
+    size_t size = strlen(value->valuestring) + 2 + strlen(more) + 1;
+    char *joined = cJSON_malloc(size);
 
     if (joined != NULL) {
-        memcpy(joined, value->valuestring, len);
-        memcpy(joined + len, ", ", 2);
-        memcpy(joined + len + 2, more, more_len + 1);
+        (void) snprintf(joined, size, "%s, %s", value->valuestring, more);
         value->valuestring = joined;
     }
 }
@@ -199,7 +199,7 @@ same_at_end(const cJSON *old, const cJSON *now, size_t max)
     const cJSON *b = now->child == NULL ? NULL : now->child->prev;
     size_t n = 0;
 
-    while (n < max && cJSON_Compare(a, b, true)) {
+    while (n < max && a != NULL && b != NULL && cJSON_Compare(a, b, true)) {
         a = a->prev;
         b = b->prev;
         n++;
@@ -223,16 +223,17 @@ compare_lists(diff_t *diff, const cJSON *old, const cJSON *now)
     }
     end = same_at_end(old, now, old_left < now_left ? old_left : now_left);
     for (old_left -= end, now_left -= end; old_left > 0 || now_left > 0; index++) {
+        const cJSON *from = old_left > 0 ? a : NULL, *to = now_left > 0 ? b : NULL;
         mark_t mark = step_index(diff, index);
 
-        compare(diff, NULL, old_left > 0 ? a : NULL, now_left > 0 ? b : NULL);
+        compare(diff, NULL, from, to);
         step_back(diff, mark);
-        if (old_left > 0) {
-            a = a->next;
+        if (from != NULL) {
+            a = from->next;
             old_left--;
         }
-        if (now_left > 0) {
-            b = b->next;
+        if (to != NULL) {
+            b = to->next;
             now_left--;
         }
     }

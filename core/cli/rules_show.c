@@ -7,11 +7,11 @@
 
 #define INDENT 6
 #define ID_DIGITS 8u
-#define TRANSACTION_COLUMNS 36u /* where the width is not known */
-#define FIXED_COLUMNS 46u       /* of the line, all else           */
-#define WIDTH_DEFAULT 100u      /* values are shortened to that on files */
-#define VALUE_COLUMNS_MIN 24u   /* with less room values begin a line of their own */
-#define CONTEXT_BYTES 16u       /* of what did not change, in front of what did */
+#define TRANSACTION_COLUMNS 36u     /* where the width is not known */
+#define FIXED_COLUMNS 46u           /* of the line, all else           */
+#define WIDTH_DEFAULT 100u          /* values are shortened to that on files */
+#define VALUE_COLUMNS_MIN 24u       /* with less room values begin a line of their own */
+#define CONTEXT_BYTES ((size_t) 16) /* of what did not change, in front of what did */
 #define CHANGES_MAX 40
 
 static const struct {
