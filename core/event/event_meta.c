@@ -17,7 +17,7 @@
 #include "core/capture/record_format.h"
 #include "core/event/event_build.h"
 
-enum { RANGES_MAX = 16, DEPTH_MAX = 16, REMARKED_MAX = 512 };
+enum { RANGES_MAX = 16, DEPTH_MAX = 16, REMARKED_MAX = 128 };
 
 struct mayday_remarked {
     mayday_remarked_t *next;

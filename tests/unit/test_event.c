@@ -629,6 +629,32 @@ test_event_remark__by_text_and_in_copies(void **state)
 }
 
 static void
+test_event_remark__is_bounded(void **state)
+{
+    static const mayday_remark_t remark = {"mayday:ip", 's', 0, 4};
+    cJSON *list = cJSON_CreateArray();
+    int told = 0;
+
+    (void) state;
+    for (int i = 0; i < 1000; i++) {
+        cJSON *text = cJSON_CreateString("[ip]");
+
+        cJSON_AddItemToArray(list, text);
+        mayday_event_remark(&event, text->valuestring, 9, &remark, 1);
+    }
+    event.parts[MAYDAY_PART_EXTRA] = cJSON_CreateObject();
+    event.built |= PART_BIT(EXTRA);
+    cJSON_AddItemToObject(event.parts[MAYDAY_PART_EXTRA], "list", list);
+    cJSON *note;
+    cJSON *json = whole();
+    cJSON_ArrayForEach(note, at(json, "_meta.extra.list"))
+    {
+        told++;
+    }
+    assert_int_equal(told, 128);
+}
+
+static void
 test_event_removed__only_what_is_null(void **state)
 {
     (void) state;
@@ -855,6 +881,7 @@ main(void)
         TEST(test_event_defer__in_order_and_more_than_there_is_room_for),
         TEST(test_event_defer__a_degraded_event_has_no_filters),
         TEST(test_event_remark__by_text_and_in_copies),
+        TEST(test_event_remark__is_bounded),
         TEST(test_event_removed__only_what_is_null),
         TEST(test_event_replace__transaction_becomes_custom),
         TEST(test_event_degrade__only_the_allow_list),
