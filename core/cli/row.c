@@ -81,7 +81,7 @@ share_columns(const mayday_term_t *term, unsigned time_columns, bool dropped)
 void
 mayday_row_head(const mayday_term_t *term, unsigned time_columns, bool dropped)
 {
-    const mayday_slice_t what = dropped ? MAYDAY_SLICE("why, which rule, and what happened")
+    const mayday_slice_t what = dropped ? MAYDAY_SLICE("why, and by which rule")
                                         : MAYDAY_SLICE("what happened, and how often so far");
     columns_t columns = share_columns(term, time_columns, dropped);
 
@@ -142,7 +142,7 @@ say_dropped(const mayday_term_t *term, const cJSON *row, unsigned columns_max)
     mayday_buf_addf(&why, "%s, %s%s", mayday_json_string(row, "reason"),
                     mayday_json_string(row, "where"), observed ? " (observed)" : "");
     used = mayday_term_text(term, MAYDAY_STYLE_WARNING, mayday_buf_slice(&why), columns_max);
-    if (columns_max == 0 || used + 4 < columns_max) {
+    if (columns_max == 0 || used + 2 + TITLE_COLUMNS_MIN <= columns_max) {
         fputs("  ", term->out);
         (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
                                 mayday_slice_str(mayday_json_string(row, "title")),

@@ -4,7 +4,7 @@
  *   14:03:22  3fa9c1d2  502  GET /orders/8   UpstreamRefused: shop refused ...  x12
  *
  * Time, id, status, transaction, title, and how often its issue was seen. One that
- * rules dropped has the reason and the rule in front of its title:
+ * rules dropped has the reason and the rule there, the title only where it is wide:
  *
  *   14:03:22  3fa9c1d2  502  GET /orders/8   bot, rules.lua:12  UpstreamRefused: shop ...
  *
