@@ -225,21 +225,36 @@ write_numbers(mayday_record_t *record, const mayday_ap_failure_t *f)
     }
 }
 
+/* httpd has the host from the Host header, where the target had none. */
+static void
+write_host(mayday_record_t *record, const mayday_ap_failure_t *f)
+{
+    const request_rec *r = f->first;
+    const char *host;
+
+    if (f->place->collect->has_host && r->hostname != NULL && r->parsed_uri.hostname == NULL) {
+        return;
+    }
+    host = apr_table_get(r->headers_in, "Host");
+    mayday_record_text(record, HOST, mayday_slice_str(host != NULL ? host : r->hostname));
+}
+
 static void
 write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, bool secure,
               const mayday_ap_ctx_t *ctx)
 {
     const request_rec *r = f->first;
-    const char *host = apr_table_get(r->headers_in, "Host");
 
     mayday_record_text(record, EVENT_ID, mayday_slice(ctx->event_id, sizeof(ctx->event_id)));
     mayday_record_text(record, METHOD, mayday_slice_str(r->method));
     if (secure) {
         mayday_record_text(record, SCHEME, MAYDAY_SLICE("https"));
     }
-    mayday_record_text(record, HOST, mayday_slice_str(host != NULL ? host : r->hostname));
+    write_host(record, f);
     write_target(record, f);
-    mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
+    mayday_record_text(record, PROTOCOL,
+                       r->proto_num == HTTP_VERSION(1, 1) ? MAYDAY_SLICE("HTTP/1.1")
+                                                          : mayday_slice_str(r->protocol));
     mayday_record_text(record, VIRTUAL_HOST, mayday_slice_str(r->server->server_hostname));
     /* "SetHandler proxy:URL" is the proxy's handler too, and may hold a password */
     mayday_record_text(record, LOCATION,
@@ -347,11 +362,15 @@ write_lines(mayday_record_t *record, const mayday_ap_failure_t *f)
 }
 
 static void
-write_trace(mayday_record_t *record, const mayday_trace_t *trace, const char *baggage)
+write_trace(mayday_record_t *record, const mayday_ap_ctx_t *ctx)
 {
+    const mayday_trace_t *trace = &ctx->trace;
     char storage[MAYDAY_FIELD_MAX_BAGGAGE + 1];
     mayday_buf_t sentry;
 
+    if (mayday_trace_is_of_event(trace, ctx->event_id)) {
+        return;
+    }
     mayday_record_text(record, TRACE_ID, mayday_slice(trace->trace_id, 16));
     mayday_record_text(record, SPAN_ID, mayday_slice(trace->span_id, 8));
     if (!trace->has_parent) {
@@ -361,9 +380,9 @@ write_trace(mayday_record_t *record, const mayday_trace_t *trace, const char *ba
     if (trace->sampled >= 0) {
         mayday_record_u64(record, MAYDAY_FIELD_SAMPLED, (uint64_t) trace->sampled);
     }
-    if (baggage != NULL) {
+    if (ctx->baggage != NULL) {
         mayday_buf_init(&sentry, storage, sizeof(storage));
-        mayday_trace_baggage(mayday_slice_str(baggage), &sentry);
+        mayday_trace_baggage(mayday_slice_str(ctx->baggage), &sentry);
         mayday_record_text(record, BAGGAGE, mayday_buf_slice(&sentry));
     }
 }
@@ -421,40 +440,28 @@ write_response_headers(mayday_record_t *record, const mayday_ap_failure_t *f)
     }
 }
 
+/* A header that the usual way does not fit; kind as far as it is known, the name then, too. */
+static __attribute__((noinline)) void
+write_other_header(mayday_record_t *record, const mayday_collect_t *collect,
+                   mayday_header_kind_t kind, mayday_slice_t name, const apr_table_entry_t *header)
+{
+    if (kind == MAYDAY_HEADER_UNKNOWN) {
+        name = mayday_slice_str(header->key);
+        kind = mayday_header_usual(collect->headers.redact, name);
+    }
+    if (mayday_header_is_filtered(collect, kind)) {
+        mayday_record_filtered_header(record, collect, name);
+    } else {
+        mayday_record_odd_header(record, collect, kind, name,
+                                 mayday_slice_str(header->val)); /* a module may have set none */
+    }
+}
+
 /*
  * httpd keeps a header's line as it came, "Host: shop.test" with a NUL for the
  * colon, so nearly always the value's place tells where the name ends. If that
  * is a usual name there is no other NUL in it; else it is nothing to go by.
  */
-static inline mayday_slice_t
-name_before_value(const apr_table_entry_t *header)
-{
-    size_t len = (uintptr_t) header->val - (uintptr_t) header->key - (sizeof(": ") - 1);
-
-    if (len > MAYDAY_HEADER_LEN_MAX || header->key[len] != '\0') {
-        len = 0;
-    }
-    return mayday_slice(header->key, len);
-}
-
-static inline void
-write_plain_header(mayday_record_t *record, mayday_slice_t name, mayday_slice_t value)
-{
-    uint16_t name_len = (uint16_t) name.len;
-    size_t len = sizeof(name_len) + name.len + value.len;
-
-    if (MAYDAY_UNLIKELY(len > MAYDAY_FIELD_MAX_HEADER)) {
-        mayday_record_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, name, value);
-        return;
-    }
-    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
-    if (payload != NULL) {
-        memcpy(payload, &name_len, sizeof(name_len));
-        mayday_copy(payload + sizeof(name_len), name.data, name.len);
-        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
-    }
-}
-
 static __attribute__((noinline)) void
 write_headers(mayday_record_t *record, const mayday_collect_t *collect, const apr_table_t *table)
 {
@@ -462,34 +469,34 @@ write_headers(mayday_record_t *record, const mayday_collect_t *collect, const ap
     const apr_table_entry_t *header = (const apr_table_entry_t *) headers->elts;
     const apr_table_entry_t *end = header + headers->nelts;
     const mayday_redact_t *redact = collect->headers.redact;
-    bool on = collect->headers.on;
 
     for (; header < end; header++) {
-        mayday_slice_t name = name_before_value(header);
-        mayday_header_kind_t kind = mayday_header_usual(redact, name);
+        size_t len = (uintptr_t) header->val - (uintptr_t) header->key - (sizeof(": ") - 1);
+        mayday_slice_t name = mayday_slice(header->key, len);
+        mayday_header_kind_t kind = MAYDAY_HEADER_UNKNOWN;
 
-        if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN && on)) {
-            write_plain_header(record, name, mayday_slice(header->val, strlen(header->val)));
-            continue;
-        }
-        if (kind == MAYDAY_HEADER_UNKNOWN) {
-            name = mayday_slice_str(header->key);
+        if (len >= MAYDAY_HEADER_LEN_MIN && len <= MAYDAY_HEADER_LEN_MAX &&
+            header->key[len] == '\0') {
             kind = mayday_header_usual(redact, name);
         }
-        mayday_record_odd_header(record, collect, kind, name,
-                                 mayday_slice_str(header->val)); /* a module may have set none */
+        if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN)) {
+            mayday_record_plain_header(record, collect, name,
+                                       mayday_slice(header->val, strlen(header->val)));
+        } else {
+            write_other_header(record, collect, kind, name, header);
+        }
     }
 }
 
 static void
 write_record(const mayday_ap_failure_t *f)
 {
-    const mayday_trace_t *trace = mayday_ap_trace(f->first, f->place);
+    mayday_ap_ctx_t *ctx = mayday_ap_ctx(f->first);
     bool secure = strcmp(ap_http_scheme(f->first), "https") == 0;
-    mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(f->first); /* the trace is in it */
     mayday_record_t record;
     values_t values;
 
+    (void) mayday_ap_trace(f->first, f->place); /* is in ctx then */
     evaluate(&values, f, secure);
     if (mayday_lane_begin(&mayday_ap.lane, &record) != MAYDAY_OK) {
         return; /* counted */
@@ -501,7 +508,7 @@ write_record(const mayday_ap_failure_t *f)
         write_attempts(&record, f);
     }
     write_lines(&record, f);
-    write_trace(&record, trace, ctx->baggage);
+    write_trace(&record, ctx);
     write_values(&record, &values);
     write_response_headers(&record, f);
     write_headers(&record, f->place->collect, f->first->headers_in);

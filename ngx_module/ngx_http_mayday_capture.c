@@ -141,9 +141,13 @@ ngx_http_mayday_record_request(ngx_http_request_t *r, mayday_place_t *place,
     mayday_record_text(record, METHOD, ngx_http_mayday_method(r));
     ngx_http_mayday_record_uri(r, place, record);
 
-    mayday_record_text(record, HOST,
-                       ngx_http_mayday_slice(r->headers_in.host ? &r->headers_in.host->value
-                                                                : &r->headers_in.server));
+    if (r->headers_in.host == NULL) {
+        mayday_record_text(record, HOST, ngx_http_mayday_slice(&r->headers_in.server));
+
+    } else if (!place->collect->has_host) {
+        mayday_record_text(record, HOST, ngx_http_mayday_slice(&r->headers_in.host->value));
+    }
+
     mayday_record_text(record, PROTOCOL, ngx_http_mayday_slice(&r->http_protocol));
     mayday_record_text(record, VIRTUAL_HOST, ngx_http_mayday_slice(&cscf->server_name));
     mayday_record_text(record, LOCATION, ngx_http_mayday_slice(&clcf->name));
@@ -378,6 +382,10 @@ ngx_http_mayday_record_trace(ngx_http_request_t *r, mayday_place_t *place,
     mayday_trace_t trace;
 
     ngx_http_mayday_trace(r, place, event_id, &trace);
+
+    if (mayday_trace_is_of_event(&trace, event_id)) {
+        return;
+    }
 
     mayday_record_text(record, TRACE_ID, mayday_slice(trace.trace_id, sizeof(trace.trace_id)));
     mayday_record_text(record, SPAN_ID, mayday_slice(trace.span_id, sizeof(trace.span_id)));

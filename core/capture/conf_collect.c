@@ -10,6 +10,7 @@
  * replaces the outer place's, the other parts stay.
  */
 #include "core/capture/conf_parse.h"
+#include "core/capture/header.h"
 
 #define WORDS_MAX 200 /* of a kind, in one part; mayday_redact_new takes no more */
 
@@ -53,6 +54,9 @@ derive_policy(collect_t *collect, bool user_info)
         out[i]->on = collect->parts[i]->on;
         out[i]->redact = collect->parts[i]->redact[user_info];
     }
+    collect->policy.has_host = collect->policy.headers.on &&
+                               mayday_header_usual(collect->policy.headers.redact,
+                                                   MAYDAY_SLICE("Host")) == MAYDAY_HEADER_PLAIN;
 }
 
 static bool

@@ -72,6 +72,31 @@ put_redacted(mayday_record_t *record, mayday_field_t field, size_t max, size_t f
     return mayday_record_field(record, field, flags, fixed + len);
 }
 
+static __attribute__((noinline)) uint8_t *
+put_unclean(mayday_record_t *record, mayday_field_t field, size_t max, size_t fixed,
+            const mayday_redact_t *redact, mayday_slice_t text)
+{
+    return put_redacted(record, field, max, fixed, redact, text, false);
+}
+
+/* The same for text that may quote URLs, of which most has nothing to redact. */
+static inline __attribute__((always_inline)) uint8_t *
+put_text(mayday_record_t *record, mayday_field_t field, size_t max, size_t fixed,
+         const mayday_redact_t *redact, mayday_slice_t text)
+{
+    size_t len = fixed + text.len;
+
+    if (MAYDAY_UNLIKELY(len > max || len > mayday_record_room(record) ||
+                        !mayday_redact_is_clean(redact, text))) {
+        return put_unclean(record, field, max, fixed, redact, text);
+    }
+    uint8_t *payload = mayday_record_field(record, field, 0, len);
+    if (payload != NULL) {
+        mayday_copy(payload + fixed, text.data, text.len);
+    }
+    return payload;
+}
+
 /* "a=1; b=2"; a cookie without "=" is all value, and nobody can tell of what. */
 static __attribute__((noinline)) void
 put_cookies(mayday_record_t *record, const mayday_redact_t *redact, mayday_slice_t header)
@@ -106,8 +131,8 @@ put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_
 {
     uint16_t name_len = (uint16_t) name.len;
     const mayday_redact_t *redact = collect->query.on ? collect->query.redact : NULL;
-    uint8_t *payload = put_redacted(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER,
-                                    sizeof(name_len) + name.len, redact, value, false);
+    uint8_t *payload = put_text(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER,
+                                sizeof(name_len) + name.len, redact, value);
 
     if (payload != NULL) {
         memcpy(payload, &name_len, sizeof(name_len));
@@ -116,30 +141,33 @@ put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_
 }
 
 void
+mayday_record_filtered_header(mayday_record_t *record, const mayday_collect_t *collect,
+                              mayday_slice_t name)
+{
+    if (collect->headers.on) {
+        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, MAYDAY_FIELD_FILTERED, name,
+                 MAYDAY_SLICE(MAYDAY_FILTERED));
+    }
+}
+
+void
 mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
                          mayday_header_kind_t kind, mayday_slice_t name, mayday_slice_t value)
 {
-    unsigned flags = 0;
-
     if (kind == MAYDAY_HEADER_UNKNOWN) {
         kind = mayday_header_judge(collect->headers.redact, name);
     }
     if (kind == MAYDAY_HEADER_COOKIES && collect->cookies.on && name.len == sizeof("cookie") - 1) {
         put_cookies(record, collect->cookies.redact, value);
+    } else if (kind == MAYDAY_HEADER_SENSITIVE || kind == MAYDAY_HEADER_COOKIES) {
+        mayday_record_filtered_header(record, collect, name);
+    } else if (!collect->headers.on) {
         return;
-    }
-    if (!collect->headers.on) {
-        return;
-    }
-    if (kind == MAYDAY_HEADER_URL) {
+    } else if (kind == MAYDAY_HEADER_URL) {
         put_url_header(record, collect, name, value);
-        return;
+    } else {
+        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, 0, name, value);
     }
-    if (kind != MAYDAY_HEADER_PLAIN) {
-        value = MAYDAY_SLICE(MAYDAY_FILTERED);
-        flags = MAYDAY_FIELD_FILTERED;
-    }
-    put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, flags, name, value);
 }
 
 void
@@ -181,8 +209,8 @@ mayday_record_log_line(mayday_record_t *record, const mayday_collect_t *collect,
     if (text.len == 0) {
         return;
     }
-    uint8_t *payload = put_redacted(record, MAYDAY_FIELD_LOG_LINE, MAYDAY_FIELD_MAX_LOG_LINE,
-                                    sizeof(info), redact, text, false);
+    uint8_t *payload = put_text(record, MAYDAY_FIELD_LOG_LINE, MAYDAY_FIELD_MAX_LOG_LINE,
+                                sizeof(info), redact, text);
     if (payload != NULL) {
         memcpy(payload, &info, sizeof(info));
     }

@@ -148,33 +148,50 @@ void mayday_record_log_line(mayday_record_t *record, const mayday_collect_t *col
 void mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
                               mayday_header_kind_t kind, mayday_slice_t name, mayday_slice_t value);
 
+/* Whether the value under a name of this kind is not even looked at. */
+static inline bool
+mayday_header_is_filtered(const mayday_collect_t *collect, mayday_header_kind_t kind)
+{
+    return kind == MAYDAY_HEADER_SENSITIVE ||
+           (kind == MAYDAY_HEADER_COOKIES && !collect->cookies.on);
+}
+
+/* Such a header. */
+void mayday_record_filtered_header(mayday_record_t *record, const mayday_collect_t *collect,
+                                   mayday_slice_t name);
+
+/* One of kind MAYDAY_HEADER_PLAIN. */
+static inline void
+mayday_record_plain_header(mayday_record_t *record, const mayday_collect_t *collect,
+                           mayday_slice_t name, mayday_slice_t value)
+{
+    uint16_t name_len = (uint16_t) name.len;
+    size_t len = sizeof(name_len) + name.len + value.len;
+
+    if (MAYDAY_UNLIKELY(!collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
+        mayday_record_odd_header(record, collect, MAYDAY_HEADER_PLAIN, name, value);
+        return;
+    }
+    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
+    if (payload != NULL) {
+        memcpy(payload, &name_len, sizeof(name_len));
+        mayday_copy(payload + sizeof(name_len), name.data, name.len);
+        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
+    }
+}
+
 static inline void
 mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_slice_t name,
                      mayday_slice_t value)
 {
     mayday_header_kind_t kind = mayday_header_usual(collect->headers.redact, name);
-    uint16_t name_len = (uint16_t) name.len;
-    unsigned flags = 0;
 
-    if (MAYDAY_UNLIKELY(kind != MAYDAY_HEADER_PLAIN)) {
-        if (kind != MAYDAY_HEADER_SENSITIVE &&
-            (kind != MAYDAY_HEADER_COOKIES || collect->cookies.on)) {
-            mayday_record_odd_header(record, collect, kind, name, value);
-            return;
-        }
-        value = MAYDAY_SLICE(MAYDAY_FILTERED);
-        flags = MAYDAY_FIELD_FILTERED;
-    }
-    size_t len = sizeof(name_len) + name.len + value.len;
-    if (MAYDAY_UNLIKELY(!collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
+    if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN)) {
+        mayday_record_plain_header(record, collect, name, value);
+    } else if (mayday_header_is_filtered(collect, kind)) {
+        mayday_record_filtered_header(record, collect, name);
+    } else {
         mayday_record_odd_header(record, collect, kind, name, value);
-        return;
-    }
-    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, flags, len);
-    if (payload != NULL) {
-        memcpy(payload, &name_len, sizeof(name_len));
-        mayday_copy(payload + sizeof(name_len), name.data, name.len);
-        mayday_copy(payload + sizeof(name_len) + name.len, value.data, value.len);
     }
 }
 

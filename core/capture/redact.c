@@ -526,8 +526,7 @@ find_authority(const char *at, const char *end)
     return at;
 }
 
-/* The text from `at` on, which has a "?" or an "@". */
-static __attribute__((noinline)) void
+static void
 put_text(const mayday_redact_t *redact, output_t *out, const char *at, const char *end,
          const char *question, const char *authority)
 {
@@ -559,31 +558,31 @@ put_text(const mayday_redact_t *redact, output_t *out, const char *at, const cha
     }
 }
 
-/* Whether no key in the text can be sensitive; nearly always one look says so. */
-static inline bool
-is_harmless(const mayday_redact_t *redact, const char *at, const char *end)
+/* Without an "@" no authority has anything to filter; most texts have no query either. */
+bool
+mayday_redact_is_clean(const mayday_redact_t *redact, mayday_slice_t text)
 {
-    return redact != NULL && run(redact, at, end) >= redact->harmless;
+    const char *end = text.data + text.len, *question;
+
+    if (text.len == 0) {
+        return true;
+    }
+    question = memchr(text.data, '?', text.len);
+    if (question != NULL && (redact == NULL || run(redact, question, end) < redact->harmless)) {
+        return false;
+    }
+    return memchr(text.data, '@', text.len) == NULL;
 }
 
 size_t
 mayday_redact_text(const mayday_redact_t *redact, char *out, size_t size, mayday_slice_t text,
                    unsigned *flags)
 {
-    const char *end, *question, *sign;
+    const char *at = text.data, *end = text.data + text.len;
     output_t o = {out, size, 0};
 
     if (text.len > 0) {
-        end = text.data + text.len;
-        question = find(text.data, end, '?');
-        sign = find(text.data, end, '@');
-        if (sign == end && (question == end || is_harmless(redact, question, end))) {
-            put(&o, text.data, end);
-        } else {
-            /* Without an "@" no authority has anything to filter. */
-            put_text(redact, &o, text.data, end, question,
-                     sign == end ? end : find_authority(text.data, end));
-        }
+        put_text(redact, &o, at, end, find(at, end, '?'), find_authority(at, end));
     }
     *flags = o.flags;
     return size - o.room;

@@ -52,6 +52,7 @@ typedef struct {
 /* Compiled from the mayday_collect directives of a place; immutable. */
 typedef struct {
     bool user_info;
+    bool has_host; /* the Host header is collected as it is */
     mayday_collect_part_t headers;
     mayday_collect_part_t cookies;
     mayday_collect_part_t query;
@@ -83,6 +84,9 @@ bool mayday_redact_is_sensitive(const mayday_redact_t *redact, mayday_slice_t ke
  */
 size_t mayday_redact_query(const mayday_redact_t *redact, char *out, size_t size,
                            mayday_slice_t query, unsigned *flags);
+
+/* Whether mayday_redact_text would copy the text as it is. */
+bool mayday_redact_is_clean(const mayday_redact_t *redact, mayday_slice_t text);
 
 /*
  * The same for text that may quote URLs: wherever a "?" begins a query, its

@@ -324,8 +324,8 @@ load_hash_key(prepare_t *p)
     }
     if (rc != MAYDAY_OK) {
         mayday_say(p->say, p->ctx, 3,
-                   "MD0085 capture stays off: cannot make %s/" MAYDAY_FILE_HASH_KEY ": %s", s->state_dir,
-                   strerror(errno));
+                   "MD0085 capture stays off: cannot make %s/" MAYDAY_FILE_HASH_KEY ": %s",
+                   s->state_dir, strerror(errno));
     }
     return rc;
 }

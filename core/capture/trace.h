@@ -35,6 +35,14 @@ mayday_trace_of_event(mayday_trace_t *trace, const uint8_t event_id[16])
     trace->sampled = -1;
 }
 
+/* Whether it is that one: then the record need not hold it. */
+static inline bool
+mayday_trace_is_of_event(const mayday_trace_t *trace, const uint8_t event_id[16])
+{
+    return !trace->has_parent && memcmp(trace->trace_id, event_id, sizeof(trace->trace_id)) == 0 &&
+           memcmp(trace->span_id, event_id, sizeof(trace->span_id)) == 0;
+}
+
 /*
  * Takes over the caller's context if a header holds a valid one, sentry-trace
  * before traceparent, and gives the request a span of its own; else the same as

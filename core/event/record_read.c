@@ -157,6 +157,25 @@ read_field(mayday_record_view_t *view, unsigned tag, uint8_t flags, mayday_slice
     }
 }
 
+/* A server leaves out what stands in the record already (core/capture/record.def). */
+static void
+complete(mayday_record_view_t *view)
+{
+    mayday_slice_t id = mayday_view_text(view, EVENT_ID), host;
+
+    for (size_t i = 0; i < view->header_count && !mayday_view_has(view, HOST); i++) {
+        if (mayday_slice_ieq(view->headers[i].name, MAYDAY_SLICE("host"))) {
+            host = view->headers[i].value;
+            host.len = host.len < MAYDAY_FIELD_MAX_HOST ? host.len : MAYDAY_FIELD_MAX_HOST;
+            read_field(view, MAYDAY_FIELD_HOST, 0, host);
+        }
+    }
+    if (!mayday_view_has(view, TRACE_ID) && id.len == MAYDAY_FIELD_MAX_TRACE_ID) {
+        read_field(view, MAYDAY_FIELD_TRACE_ID, 0, id);
+        read_field(view, MAYDAY_FIELD_SPAN_ID, 0, mayday_slice(id.data, MAYDAY_FIELD_MAX_SPAN_ID));
+    }
+}
+
 /* All but the lists' entries, of which only the first `count` are ever read. */
 static void
 clear(mayday_record_view_t *view)
@@ -210,6 +229,7 @@ mayday_record_read(mayday_record_view_t *view, const void *bytes, size_t len, ui
         mayday_view_u64(view, STATUS) > STATUS_MAX) {
         return MAYDAY_INVALID;
     }
+    complete(view);
     *size = header.size;
     return MAYDAY_OK;
 }

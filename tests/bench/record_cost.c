@@ -213,7 +213,10 @@ bench_init(bench_t *b, mayday_segment_map_t *map)
     unlinkat(dirfd, map->name, 0);
     rmdir(dir);
     close(dirfd);
-    b->collect = (mayday_collect_t){false, {true, redact}, {false, redact}, {true, redact}};
+    b->collect = (mayday_collect_t){.has_host = true,
+                                    .headers = {true, redact},
+                                    .cookies = {false, redact},
+                                    .query = {true, redact}};
     mayday_ids_init(&b->ids);
     request_init(&b->request);
     return rc == MAYDAY_OK;

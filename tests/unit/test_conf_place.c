@@ -271,6 +271,22 @@ test_set_collect__lines_add_up(void **state)
 }
 
 static void
+test_set_collect__host_is_told_by_its_header_or_not(void **state)
+{
+    static const char *const without[] = {"headers off", "headers deny=hos",
+                                          "headers allow=accept"};
+    mayday_place_t *place = place_new();
+
+    (void) state;
+    assert_true(place->collect->has_host);
+    for (size_t i = 0; i < MAYDAY_COUNT(without); i++) {
+        place = place_new();
+        ok(place, D(COLLECT), without[i]);
+        assert_false(place->collect->has_host);
+    }
+}
+
+static void
 test_set_collect__contradictions(void **state)
 {
     mayday_place_t *place = place_new();
@@ -317,6 +333,7 @@ main(void)
         TEST(test_set_ignore__none),
         TEST(test_set_ignore__condition_has_its_own_compiler),
         TEST(test_set_collect__lines_add_up),
+        TEST(test_set_collect__host_is_told_by_its_header_or_not),
         TEST(test_set_collect__contradictions),
         TEST(test_set_collect__words_at_most),
     };

@@ -86,7 +86,8 @@ policy(bool headers, bool cookies, bool query)
     pool_used = 0;
     redact = mayday_redact_new(pool_alloc, NULL, false, NULL, 0, NULL, 0, NULL, 0);
     assert_non_null(redact);
-    return (mayday_collect_t){false, {headers, redact}, {cookies, redact}, {query, redact}};
+    return (mayday_collect_t){
+        .headers = {headers, redact}, .cookies = {cookies, redact}, .query = {query, redact}};
 }
 
 static mayday_slice_t
@@ -420,6 +421,37 @@ raw_read(void)
     return mayday_record_read(&view, raw.bytes, sizeof(raw.bytes), &size);
 }
 
+/* What a server leaves out because it stands in the record already. */
+static void
+test_read__host_and_trace_from_elsewhere(void **state)
+{
+    mayday_collect_t collect = policy(true, false, true);
+    mayday_record_t record = begin();
+    char host[MAYDAY_FIELD_MAX_HOST + 9];
+    uint8_t id[16] = "0123456789abcde";
+
+    (void) state;
+    memset(host, 'h', sizeof(host));
+    mayday_record_header(&record, &collect, MAYDAY_SLICE("hOST"), mayday_slice(host, sizeof(host)));
+    mayday_record_header(&record, &collect, MAYDAY_SLICE("Host"), MAYDAY_SLICE("second.test"));
+    mayday_record_text(&record, EVENT_ID, mayday_slice(id, sizeof(id)));
+    commit_and_read(&record);
+    assert_int_equal(mayday_view_text(&view, HOST).len, MAYDAY_FIELD_MAX_HOST);
+    assert_memory_equal(mayday_view_text(&view, TRACE_ID).data, id, 16);
+    assert_int_equal(mayday_view_text(&view, SPAN_ID).len, 8);
+    assert_memory_equal(mayday_view_text(&view, SPAN_ID).data, id, 8);
+
+    record = begin();
+    mayday_record_header(&record, &collect, MAYDAY_SLICE("Host"), MAYDAY_SLICE("proxy.test"));
+    mayday_record_text(&record, HOST, MAYDAY_SLICE("shop.test"));
+    mayday_record_text(&record, EVENT_ID, mayday_slice(id, sizeof(id)));
+    mayday_record_text(&record, TRACE_ID, MAYDAY_SLICE("fedcba9876543210"));
+    commit_and_read(&record);
+    assert_slice(mayday_view_text(&view, HOST), "shop.test");
+    assert_slice(mayday_view_text(&view, TRACE_ID), "fedcba9876543210");
+    assert_false(mayday_view_has(&view, SPAN_ID));
+}
+
 static void
 test_read__header_that_is_none(void **state)
 {
@@ -612,6 +644,7 @@ main(void)
         WITH_LANE(test_header__no_query_where_queries_are_not_collected),
         WITH_LANE(test_header__nothing_where_headers_are_not_collected),
         WITH_LANE(test_query_and_log_line__sensitive_values_are_filtered),
+        WITH_LANE(test_read__host_and_trace_from_elsewhere),
         cmocka_unit_test(test_read__header_that_is_none),
         cmocka_unit_test(test_read__kind_and_status_must_be_in_range),
         cmocka_unit_test(test_read__field_that_runs_over_the_end),

@@ -380,6 +380,23 @@ assert_text(const mayday_redact_t *r, const char *text, const char *expected, un
     out[len] = '\0';
     assert_string_equal(out, expected);
     assert_int_equal(got, flags);
+    if (mayday_redact_is_clean(r, mayday_slice_str(text))) {
+        assert_string_equal(text, expected);
+    }
+}
+
+static void
+test_redact_is_clean__usual_texts(void **state)
+{
+    mayday_redact_t *r = policy(true);
+
+    (void) state;
+    assert_true(mayday_redact_is_clean(r, mayday_slice(NULL, 0)));
+    assert_true(mayday_redact_is_clean(NULL, MAYDAY_SLICE("connect() failed (111: refused)")));
+    assert_true(mayday_redact_is_clean(r, MAYDAY_SLICE("https://shop.test/cart?page=2")));
+    assert_false(mayday_redact_is_clean(NULL, MAYDAY_SLICE("https://shop.test/cart?page=2")));
+    assert_false(mayday_redact_is_clean(r, MAYDAY_SLICE("https://shop.test/cart?sid=2")));
+    assert_false(mayday_redact_is_clean(r, MAYDAY_SLICE("https://me:pw@shop.test/")));
 }
 
 static void
@@ -496,6 +513,7 @@ main(void)
         TEST(test_redact_query__filters),
         TEST(test_redact_query__leaves),
         TEST(test_redact_query__every_size),
+        TEST(test_redact_is_clean__usual_texts),
         TEST(test_redact_text__filters),
         TEST(test_redact_text__leaves),
         TEST(test_redact_text__allow),
