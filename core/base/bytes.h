@@ -54,7 +54,7 @@ mayday_copy(void *out, const void *data, size_t len)
         MAYDAY_COPY_HALVES(out, data, len, 16);
     } else if (len >= 4 && len < 8) {
         MAYDAY_COPY_HALVES(out, data, len, 4);
-    } else if (len > MAYDAY_COPY_SHORT_MAX) {
+    } else if (len >= 4) {
         memcpy(out, data, len);
     } else if (len > 0) { /* of 1 to 3 bytes the first, the middle and the last are all */
         const char *in = data;
