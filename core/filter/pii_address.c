@@ -19,7 +19,8 @@ is_file(mayday_slice_t last)
 {
     static const char *const names[] = {
         "png",  "jpg",  "jpeg", "gif", "svg",     "webp",   "ico",   "css",    "js",    "map",
-        "json", "html", "php",  "log", "service", "socket", "timer", "target", "mount", "slice"};
+        "json", "html", "php",  "log", "service", "socket", "timer", "target", "mount", "slice",
+        "tgz",  "gz",   "jar",  "whl", "deb",     "rpm",    "class", "tsx",    "vue"};
 
     for (size_t i = 0; i < MAYDAY_COUNT(names); i++) {
         if (mayday_slice_ieq(last, mayday_slice_str(names[i]))) {
@@ -68,30 +69,57 @@ domain_end(mayday_slice_t text, size_t at)
     return good;
 }
 
-/* At the "@", or at the "%40" that stands for it. */
+/* Where "jane doe" begins whose closing quote stands before a place; the place: nowhere. */
+static size_t
+quoted_local(mayday_slice_t text, size_t at, size_t floor)
+{
+    size_t begin = at;
+
+    if (at - floor < 3 || text.data[at - 1] != '"') {
+        return at;
+    }
+    for (begin = at - 2; begin > floor && at - begin < LOCAL_MAX; begin--) {
+        char c = text.data[begin];
+
+        if (c == '"' || (!mayday_pii_is(text, begin, MAYDAY_PII_LOCAL) && c != ' ')) {
+            break;
+        }
+    }
+    return text.data[begin] == '"' && begin < at - 2 &&
+                   (begin == 0 || strchr(" <(,;", text.data[begin - 1]) != NULL)
+               ? begin
+               : at;
+}
+
+/* At the "@", or at the "%40" or "%2540" that stands for it. */
 mayday_pii_span_t
 mayday_pii_mail(mayday_slice_t text, size_t at, size_t floor)
 {
-    size_t begin = at, end;
+    size_t begin = quoted_local(text, at, floor), end, domain = at + 1;
 
     while (begin > floor && at - begin < LOCAL_MAX &&
            mayday_pii_is(text, begin - 1, MAYDAY_PII_LOCAL)) {
         begin--;
     }
-    while (begin < at && (!mayday_pii_is(text, begin, MAYDAY_PII_WORD) ||
-                          ((uint8_t) text.data[begin] & 0xc0) == 0x80)) {
+    while (begin < at && text.data[begin] != '"' &&
+           (!mayday_pii_is(text, begin, MAYDAY_PII_WORD) ||
+            ((uint8_t) text.data[begin] & 0xc0) == 0x80)) {
         begin++;
     }
     if (begin == at || (at - begin == 3 && mayday_pii_has_literal(text, begin, "git"))) {
         return MAYDAY_PII_NOTHING;
     }
-    end = domain_end(text, text.data[at] == '@' ? at + 1 : at + 3);
+    while (text.data[at] == '%' && mayday_pii_has_literal(text, domain, "25")) {
+        domain += 2;
+    }
+    domain += text.data[at] == '%' ? 2 : 0;
+    end = domain_end(text, domain);
     return end > 0 ? (mayday_pii_span_t){begin, end} : MAYDAY_PII_NOTHING;
 }
 
 /* ---- IPv4 ---- */
 
-/* "version 1.2.3.4", "section 4.2.1.3", "OID 2.5.29.17": the word before says what it is. */
+/* "version 1.2.3.4", "section 4.2.1.3", "name==1.2.3.4": what stands before says what it is. */
 static bool
 is_numbered(mayday_slice_t text, size_t at)
 {
@@ -99,6 +127,9 @@ is_numbered(mayday_slice_t text, size_t at)
                                         "section", "chapter", "oid", "v"};
     size_t end = at, begin;
 
+    if (at >= 2 && memcmp(text.data + at - 2, "==", 2) == 0) {
+        return true;
+    }
     while (end > 0 && at - end < 4 && strchr(" =:\"'(", text.data[end - 1]) != NULL) {
         end--;
     }

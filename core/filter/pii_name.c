@@ -109,6 +109,22 @@ next_word(mayday_slice_t name, size_t at)
     return at;
 }
 
+/* "JsonWebTokenError", "TokenMismatchException": a class, not a value's name. */
+static bool
+ends_as_error(mayday_slice_t name)
+{
+    static const char *const ends[] = {"error", "exception"};
+
+    for (size_t i = 0; i < MAYDAY_COUNT(ends); i++) {
+        size_t len = strlen(ends[i]);
+
+        if (name.len > len && mayday_pii_ihas(name, name.len - len, ends[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* "token_count": what follows says that the value is about a secret, not one. */
 static bool
 is_about(mayday_slice_t name, size_t end)
@@ -121,6 +137,9 @@ is_about(mayday_slice_t name, size_t end)
     size_t at = next_word(name, end);
     mayday_slice_t word = word_at(name, at);
 
+    if (ends_as_error(name)) {
+        return true;
+    }
     if (at == end && !is_boundary(name, at)) { /* the rest of the same word */
         static const char *const rests[] = {"ize", "izer", "ized", "ization", "ary", NULL};
         bool plural = mayday_slice_ieq(word, MAYDAY_SLICE("s"));
@@ -201,6 +220,9 @@ kind_at(mayday_slice_t name, size_t at, const term_t *term)
     size_t end = at + term->len;
 
     if (term->strong) {
+        if (mayday_slice_ieq(name, MAYDAY_SLICE("PublicKeyToken"))) {
+            return MAYDAY_PII_NAME_PLAIN; /* part of the name of .NET's assemblies */
+        }
         return is_about(name, end) || is_amount(name, at, end) ? MAYDAY_PII_NAME_PLAIN
                                                                : MAYDAY_PII_NAME_STRONG;
     }

@@ -44,6 +44,8 @@ begins(mayday_slice_t text, size_t at)
 
 /* ---- payment cards ---- */
 
+enum { CARD_MIN = 13, CARD_MAX = 19, CARD_SHOWN = 10, GROUPS_MAX = 5 };
+
 /* ISO/IEC 7812-1, annex B. */
 static bool
 check_digit_fits(const uint8_t *digits, size_t count)
@@ -61,8 +63,9 @@ check_digit_fits(const uint8_t *digits, size_t count)
     return sum % 10 == 0;
 }
 
-bool
-mayday_pii_is_card(const uint8_t *digits, size_t count)
+/* How long the numbers of the issuer are that has the first four digits, a mask; 0: there is none. */
+static uint32_t
+card_lengths(const uint8_t *digits)
 {
     static const struct {
         uint16_t from, to; /* the first four digits */
@@ -85,69 +88,89 @@ mayday_pii_is_card(const uint8_t *digits, size_t count)
         {6440, 6599, 1u << 16 | 1u << 19},            /* Discover           */
         {6700, 6799, 1u << 16},                       /* Maestro            */
     };
-    unsigned first;
+    unsigned first = digits[0] * 1000u + digits[1] * 100u + digits[2] * 10u + digits[3];
 
-    if (count < 13 || count > 19) {
-        return false;
-    }
-    first = digits[0] * 1000u + digits[1] * 100u + digits[2] * 10u + digits[3];
     for (size_t i = 0; i < MAYDAY_COUNT(issuers); i++) {
         if (first >= issuers[i].from && first <= issuers[i].to) {
-            return (issuers[i].lengths >> count & 1) != 0 && check_digit_fits(digits, count);
+            return issuers[i].lengths;
         }
     }
-    return false;
+    return 0;
+}
+
+bool
+mayday_pii_is_card(const uint8_t *digits, size_t count)
+{
+    return count >= CARD_MIN && count <= CARD_MAX && (card_lengths(digits) >> count & 1) != 0 &&
+           check_digit_fits(digits, count);
+}
+
+/* What may stand between the groups of a number, the same between all of them. */
+static mayday_slice_t
+separator_at(mayday_slice_t text, size_t at)
+{
+    char c = mayday_pii_at(text, at);
+
+    if (c == ' ' || c == '-' || c == '.' || c == '+') {
+        return mayday_slice(text.data + at, 1);
+    }
+    return mayday_pii_has_literal(text, at, "%20") ? mayday_slice(text.data + at, 3)
+                                                   : mayday_slice(NULL, 0);
 }
 
 /*
- * Digits in a row, or in the groups that cards show, with the same space or dash
- * between all of them.
+ * Digits in groups of these sizes, up to where they are otherwise. Past more than
+ * a card may show of its number, the cut end of a text counts as its end.
  */
+static mayday_pii_span_t
+card_in_groups(mayday_slice_t text, size_t at, const uint8_t *groups, mayday_slice_t separator)
+{
+    uint8_t digits[CARD_MAX];
+    size_t count = 0, i = at;
+    bool whole = true;
+
+    for (size_t group = 0; group < GROUPS_MAX && groups[group] != 0 && whole; group++) {
+        size_t end;
+
+        if (group > 0 && !mayday_pii_has(text, i, separator.data, separator.len)) {
+            whole = false;
+            break;
+        }
+        i += group > 0 ? separator.len : 0;
+        for (end = i + groups[group]; i < end && mayday_pii_is(text, i, MAYDAY_PII_DIGIT); i++) {
+            digits[count++] = (uint8_t) digit_at(text, i);
+        }
+        whole = i == end;
+    }
+    if (mayday_pii_is_cut(text, i) && count >= CARD_SHOWN && card_lengths(digits) != 0) {
+        return (mayday_pii_span_t){at, i};
+    }
+    return whole && ends(text, i) && mayday_pii_is_card(digits, count) ? (mayday_pii_span_t){at, i}
+                                                                       : MAYDAY_PII_NOTHING;
+}
+
+/* Digits in a row, or in the groups that cards show. */
 mayday_pii_span_t
 mayday_pii_card(mayday_slice_t text, size_t at, size_t word_end)
 {
-    static const uint8_t groupings[][5] = {{4, 4, 4, 4}, {4, 6, 5}, {4, 6, 4}, {4, 4, 4, 4, 3}};
-    char separator = mayday_pii_at(text, word_end);
-    uint8_t digits[19];
+    static const uint8_t groupings[][GROUPS_MAX] = {
+        {4, 4, 4, 4}, {4, 6, 5}, {4, 6, 4}, {4, 4, 4, 4, 3}};
+    mayday_slice_t separator = separator_at(text, word_end);
+    size_t len = word_end - at;
 
-    if (!begins(text, at)) {
+    if (!begins(text, at) || len > CARD_MAX) {
         return MAYDAY_PII_NOTHING;
     }
-    if (word_end - at >= 13 && word_end - at <= sizeof(digits)) {
-        size_t count = 0;
+    if (len != 4) {
+        const uint8_t row[GROUPS_MAX] = {(uint8_t) len};
 
-        for (size_t i = at; i < word_end && mayday_pii_is(text, i, MAYDAY_PII_DIGIT); i++) {
-            digits[count++] = (uint8_t) digit_at(text, i);
-        }
-        return at + count == word_end && ends(text, word_end) && mayday_pii_is_card(digits, count)
-                   ? (mayday_pii_span_t){at, word_end}
-                   : MAYDAY_PII_NOTHING;
+        return card_in_groups(text, at, row, separator);
     }
-    if (word_end - at != 4 || (separator != ' ' && separator != '-')) {
-        return MAYDAY_PII_NOTHING;
-    }
-    for (size_t g = MAYDAY_COUNT(groupings); g-- > 0;) {
-        size_t i = at, count = 0, group = 0;
+    for (size_t g = MAYDAY_COUNT(groupings); g-- > 0 && separator.len > 0;) {
+        mayday_pii_span_t span = card_in_groups(text, at, groupings[g], separator);
 
-        for (; group < 5 && groupings[g][group] != 0; group++) {
-            size_t end = i + groupings[g][group];
-
-            while (i < end && mayday_pii_is(text, i, MAYDAY_PII_DIGIT)) {
-                digits[count++] = (uint8_t) digit_at(text, i++);
-            }
-            if (i != end || mayday_pii_is(text, i, MAYDAY_PII_WORD)) {
-                break;
-            }
-            if (group + 1 < 5 && groupings[g][group + 1] != 0) {
-                if (mayday_pii_at(text, i) != separator) {
-                    break;
-                }
-                i++;
-            }
-        }
-        if ((group == 5 || groupings[g][group] == 0) && ends(text, i) &&
-            mayday_pii_is_card(digits, count)) {
-            return (mayday_pii_span_t){at, i};
+        if (span.end != 0) {
+            return span;
         }
     }
     return MAYDAY_PII_NOTHING;
@@ -253,11 +276,17 @@ static const char iban_lengths[] =
 
 enum { IBAN_LENGTH_MAX = 33 };
 
+static char
+upper(char c)
+{
+    return (char) (c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+}
+
 static size_t
 iban_length(mayday_slice_t text, size_t at)
 {
     for (const char *row = iban_lengths; *row != '\0'; row += 4) {
-        if (row[0] == text.data[at] && row[1] == text.data[at + 1]) {
+        if (row[0] == upper(text.data[at]) && row[1] == upper(text.data[at + 1])) {
             return (size_t) (row[2] - '0') * 10 + (size_t) (row[3] - '0');
         }
     }
@@ -293,7 +322,7 @@ mayday_pii_iban(mayday_slice_t text, size_t at)
     }
     spaced = mayday_pii_at(text, at + 4) == ' ';
     while (count < length) {
-        char c = mayday_pii_at(text, i);
+        char c = upper(mayday_pii_at(text, i));
 
         if (!mayday_is_digit(c) && (c < 'A' || c > 'Z')) {
             return MAYDAY_PII_NOTHING;

@@ -104,6 +104,8 @@ mayday_pii_span_t mayday_pii_pem(mayday_slice_t text, size_t at);
 mayday_pii_span_t mayday_pii_userinfo(mayday_slice_t text, size_t at);
 mayday_pii_span_t mayday_pii_user_path(mayday_slice_t text, size_t at);
 mayday_pii_span_t mayday_pii_value(mayday_slice_t text, size_t at, size_t floor);
+mayday_pii_span_t mayday_pii_encoded_value(mayday_slice_t text, size_t at, size_t floor);
+mayday_pii_span_t mayday_pii_dsn(mayday_slice_t text, size_t at, size_t floor);
 
 /* Whether a value is the placeholder of an earlier pass, or says that there is none. */
 bool mayday_pii_is_spent(mayday_slice_t value);

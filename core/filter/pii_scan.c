@@ -114,7 +114,8 @@ number_begins(mayday_pii_scan_t *scan, size_t at, size_t end)
                      take(scan, mayday_pii_phone_us(text, at, end), MAYDAY_PII_PHONE))) {
         return true;
     }
-    return (len == 4 || len >= 13) && take(scan, mayday_pii_card(text, at, end), MAYDAY_PII_CARD);
+    return (len == 4 || len >= 13 || mayday_pii_is_cut(text, end)) &&
+           take(scan, mayday_pii_card(text, at, end), MAYDAY_PII_CARD);
 }
 
 /* Groups of hex digits with ":" or "-" behind the first. */
@@ -147,8 +148,8 @@ word_begins(mayday_pii_scan_t *scan, size_t at, size_t end)
         groups_begin(scan, at, end)) {
         return true;
     }
-    if (len >= 4 && text.data[at] >= 'A' && text.data[at] <= 'Z' && text.data[at + 1] >= 'A' &&
-        text.data[at + 1] <= 'Z' && (len >= 15 || (len == 4 && next == ' ')) &&
+    if ((len >= 15 || (len == 4 && next == ' ')) &&
+        mayday_pii_run(text, at, MAYDAY_PII_ALPHA, 2) == at + 2 &&
         take(scan, mayday_pii_iban(text, at), MAYDAY_PII_IBAN)) {
         return true;
     }
@@ -186,6 +187,23 @@ userinfo_follows(mayday_pii_scan_t *scan, size_t at)
            take(scan, span, MAYDAY_PII_URL_AUTH);
 }
 
+/* "%40", "%3D" and "%3A" stand for what they encode; so do "%2540" and so on. */
+static bool
+percent(mayday_pii_scan_t *scan, size_t at)
+{
+    mayday_slice_t text = scan->text;
+    size_t digits = at + 1;
+
+    while (mayday_pii_has_literal(text, digits, "25")) {
+        digits += 2;
+    }
+    if (mayday_pii_has_literal(text, digits, "40")) {
+        return take(scan, mayday_pii_mail(text, at, scan->floor), MAYDAY_PII_EMAIL);
+    }
+    return mayday_pii_at(text, digits) == '3' && wanted(scan, MAYDAY_PII_SECRET) &&
+           take(scan, mayday_pii_encoded_value(text, at, scan->floor), MAYDAY_PII_SECRET);
+}
+
 static bool
 trigger(mayday_pii_scan_t *scan, size_t at)
 {
@@ -194,10 +212,10 @@ trigger(mayday_pii_scan_t *scan, size_t at)
 
     switch (text.data[at]) {
     case '@':
-        return take(scan, mayday_pii_mail(text, at, scan->floor), MAYDAY_PII_EMAIL);
+        return take(scan, mayday_pii_mail(text, at, scan->floor), MAYDAY_PII_EMAIL) ||
+               take(scan, mayday_pii_dsn(text, at, scan->floor), MAYDAY_PII_URL_AUTH);
     case '%':
-        return next == '4' && mayday_pii_at(text, at + 2) == '0' &&
-               take(scan, mayday_pii_mail(text, at, scan->floor), MAYDAY_PII_EMAIL);
+        return percent(scan, at);
     case ':':
         if (next == '/') {
             return userinfo_follows(scan, at);

@@ -9,7 +9,8 @@
 
 /* ---- tokens ---- */
 
-enum { TOKEN_MAX = 8192 };
+/* A token has a digit within its first bytes, or it is none: looking for one is bounded. */
+enum { TOKEN_MAX = 8192, DIGIT_WITHIN = 64, AWS_SECRET_LENGTH = 40 };
 
 /* header.payload.signature of RFC 7519, each in base64url; a JSON object begins so. */
 mayday_pii_span_t
@@ -23,7 +24,7 @@ mayday_pii_jwt(mayday_slice_t text, size_t at)
     while (parts < 5) {
         size_t part = mayday_pii_run(text, end, MAYDAY_PII_TOKEN, TOKEN_MAX);
 
-        if (part - end < (parts == 0 ? 10 : 4)) {
+        if (part - end < (parts == 0 ? 10 : parts == 1 ? 4 : 1)) {
             break;
         }
         end = part;
@@ -103,6 +104,53 @@ static const uint32_t seconds[32] = {
     ROW('y') = BIT('a'),
 };
 
+/* The end of a token's bytes, at most max of them. *digit, *underscore: it has one. */
+static size_t
+token_end(mayday_slice_t text, size_t at, size_t max, bool *digit, bool *underscore)
+{
+    size_t end = at;
+
+    *digit = *underscore = false;
+    while (end < text.len && end - at < max &&
+           (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) ||
+            (text.data[end] == '.' && mayday_pii_is(text, end + 1, MAYDAY_PII_TOKEN)))) {
+        *digit = *digit || mayday_is_digit(text.data[end]);
+        *underscore = *underscore || text.data[end] == '_';
+        end++;
+    }
+    return end;
+}
+
+/* The end of the secret key that stands behind an AWS access key, or where that ended. */
+static size_t
+aws_secret_end(mayday_slice_t text, size_t at)
+{
+    size_t begin = at, end;
+    bool upper = false, lower = false;
+
+    while (begin < text.len && begin - at < 3 && strchr(" \t,;:|/\"'", text.data[begin]) != NULL &&
+           text.data[begin] != '\0') {
+        begin++;
+    }
+    for (end = begin; begin > at && end < text.len && end - begin <= AWS_SECRET_LENGTH; end++) {
+        char c = text.data[end];
+
+        if (!mayday_is_alnum(c) && c != '/' && c != '+') {
+            break;
+        }
+        upper = upper || (c >= 'A' && c <= 'Z');
+        lower = lower || (c >= 'a' && c <= 'z');
+    }
+    return end - begin == AWS_SECRET_LENGTH && upper && lower ? end : at;
+}
+
+/* "npm_config_registry" is a variable; the tokens of these have letters and digits only. */
+static bool
+may_be_name(const char *prefix)
+{
+    return strcmp(prefix, "npm_") == 0 || strcmp(prefix, "hf_") == 0;
+}
+
 mayday_pii_span_t
 mayday_pii_token(mayday_slice_t text, size_t at)
 {
@@ -111,22 +159,23 @@ mayday_pii_token(mayday_slice_t text, size_t at)
     }
     for (size_t i = 0; i < MAYDAY_COUNT(prefixes); i++) {
         const prefix_t *p = &prefixes[i];
-        size_t rest = at + p->prefix_len, end = rest;
-        bool digit = false;
+        size_t rest = at + p->prefix_len, end;
+        bool digit, underscore;
 
         if (text.data[at] != p->prefix[0] || !mayday_pii_has(text, at, p->prefix, p->prefix_len)) {
             continue;
         }
-        while (end < text.len && end - at < TOKEN_MAX &&
-               (mayday_pii_is(text, end, MAYDAY_PII_TOKEN) ||
-                (text.data[end] == '.' && mayday_pii_is(text, end + 1, MAYDAY_PII_TOKEN)))) {
-            digit = digit || mayday_is_digit(text.data[end]);
-            end++;
-        }
-        /* "sk-learn-based-classifier" has none; no random text of this length is without. */
-        if ((end - rest >= p->rest_min && digit) ||
-            (end - rest >= 4 && mayday_pii_is_cut(text, end))) {
+        end = token_end(text, rest, DIGIT_WITHIN, &digit, &underscore);
+        if (end - rest >= 4 && mayday_pii_is_cut(text, end)) {
             return (mayday_pii_span_t){at, end};
+        }
+        /* "sk-learn-based-classifier" has no digit; no random text of this length is without. */
+        if (!digit || (underscore && may_be_name(p->prefix))) {
+            continue;
+        }
+        end = token_end(text, rest, TOKEN_MAX, &digit, &underscore);
+        if (end - rest >= p->rest_min) {
+            return (mayday_pii_span_t){at, p->prefix[3] == 'A' ? aws_secret_end(text, end) : end};
         }
     }
     return MAYDAY_PII_NOTHING;
@@ -229,6 +278,8 @@ mayday_pii_pem(mayday_slice_t text, size_t at)
 
 /* ---- user and password of a URL; at the ":" of "://" ---- */
 
+enum { USERINFO_MAX = 128 };
+
 mayday_pii_span_t
 mayday_pii_userinfo(mayday_slice_t text, size_t at)
 {
@@ -256,6 +307,23 @@ mayday_pii_userinfo(mayday_slice_t text, size_t at)
     return end > begin && mayday_pii_is(text, end + 1, MAYDAY_PII_WORD)
                ? (mayday_pii_span_t){begin, end}
                : MAYDAY_PII_NOTHING;
+}
+
+/* "user:password@tcp(host:3306)/name", as drivers in Go have it; at the "@". */
+mayday_pii_span_t
+mayday_pii_dsn(mayday_slice_t text, size_t at, size_t floor)
+{
+    size_t begin = at, colon = at;
+
+    if (!mayday_pii_has_literal(text, at, "@tcp(") && !mayday_pii_has_literal(text, at, "@unix(")) {
+        return MAYDAY_PII_NOTHING;
+    }
+    while (begin > floor && at - begin < USERINFO_MAX &&
+           (text.data[begin - 1] == '\0' || strchr(" \t\r\n\"'`", text.data[begin - 1]) == NULL)) {
+        begin--;
+        colon = text.data[begin] == ':' ? begin : colon;
+    }
+    return colon < at ? (mayday_pii_span_t){begin, at} : MAYDAY_PII_NOTHING;
 }
 
 /* ---- the user's name in a path ---- */
