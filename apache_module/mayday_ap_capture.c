@@ -445,15 +445,12 @@ static __attribute__((noinline)) void
 write_other_header(mayday_record_t *record, const mayday_collect_t *collect,
                    mayday_header_kind_t kind, mayday_slice_t name, const apr_table_entry_t *header)
 {
+    mayday_slice_t value = mayday_slice_str(header->val); /* a module may have set none */
+
     if (kind == MAYDAY_HEADER_UNKNOWN) {
-        name = mayday_slice_str(header->key);
-        kind = mayday_header_usual(collect->headers.redact, name);
-    }
-    if (mayday_header_is_filtered(collect, kind)) {
-        mayday_record_filtered_header(record, collect, name);
+        mayday_record_header(record, collect, mayday_slice_str(header->key), value);
     } else {
-        mayday_record_odd_header(record, collect, kind, name,
-                                 mayday_slice_str(header->val)); /* a module may have set none */
+        mayday_record_odd_header(record, collect, kind, name, value);
     }
 }
 
@@ -472,19 +469,24 @@ write_headers(mayday_record_t *record, const mayday_collect_t *collect, const ap
 
     for (; header < end; header++) {
         size_t len = (uintptr_t) header->val - (uintptr_t) header->key - (sizeof(": ") - 1);
-        mayday_slice_t name = mayday_slice(header->key, len);
+        mayday_slice_t name = mayday_slice(header->key, len), value;
         mayday_header_kind_t kind = MAYDAY_HEADER_UNKNOWN;
+        unsigned flags = 0;
 
         if (len >= MAYDAY_HEADER_LEN_MIN && len <= MAYDAY_HEADER_LEN_MAX &&
             header->key[len] == '\0') {
             kind = mayday_header_usual(redact, name);
         }
         if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN)) {
-            mayday_record_plain_header(record, collect, name,
-                                       mayday_slice(header->val, strlen(header->val)));
+            value = mayday_slice(header->val, strlen(header->val));
+        } else if (mayday_header_is_filtered(collect, kind)) {
+            value = MAYDAY_SLICE(MAYDAY_FILTERED);
+            flags = MAYDAY_FIELD_FILTERED;
         } else {
             write_other_header(record, collect, kind, name, header);
+            continue;
         }
+        mayday_record_copied_header(record, collect, kind, flags, name, value);
     }
 }
 

@@ -141,16 +141,6 @@ put_url_header(mayday_record_t *record, const mayday_collect_t *collect, mayday_
 }
 
 void
-mayday_record_filtered_header(mayday_record_t *record, const mayday_collect_t *collect,
-                              mayday_slice_t name)
-{
-    if (collect->headers.on) {
-        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, MAYDAY_FIELD_FILTERED, name,
-                 MAYDAY_SLICE(MAYDAY_FILTERED));
-    }
-}
-
-void
 mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collect,
                          mayday_header_kind_t kind, mayday_slice_t name, mayday_slice_t value)
 {
@@ -159,10 +149,11 @@ mayday_record_odd_header(mayday_record_t *record, const mayday_collect_t *collec
     }
     if (kind == MAYDAY_HEADER_COOKIES && collect->cookies.on && name.len == sizeof("cookie") - 1) {
         put_cookies(record, collect->cookies.redact, value);
-    } else if (kind == MAYDAY_HEADER_SENSITIVE || kind == MAYDAY_HEADER_COOKIES) {
-        mayday_record_filtered_header(record, collect, name);
     } else if (!collect->headers.on) {
         return;
+    } else if (kind == MAYDAY_HEADER_SENSITIVE || kind == MAYDAY_HEADER_COOKIES) {
+        put_pair(record, MAYDAY_FIELD_HEADER, MAYDAY_FIELD_MAX_HEADER, MAYDAY_FIELD_FILTERED, name,
+                 MAYDAY_SLICE(MAYDAY_FILTERED));
     } else if (kind == MAYDAY_HEADER_URL) {
         put_url_header(record, collect, name, value);
     } else {

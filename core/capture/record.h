@@ -156,23 +156,23 @@ mayday_header_is_filtered(const mayday_collect_t *collect, mayday_header_kind_t 
            (kind == MAYDAY_HEADER_COOKIES && !collect->cookies.on);
 }
 
-/* Such a header. */
-void mayday_record_filtered_header(mayday_record_t *record, const mayday_collect_t *collect,
-                                   mayday_slice_t name);
-
-/* One of kind MAYDAY_HEADER_PLAIN. */
+/*
+ * A header that is copied: of kind MAYDAY_HEADER_PLAIN with its value and no
+ * flags, or a filtered one with MAYDAY_FILTERED and MAYDAY_FIELD_FILTERED.
+ */
 static inline void
-mayday_record_plain_header(mayday_record_t *record, const mayday_collect_t *collect,
-                           mayday_slice_t name, mayday_slice_t value)
+mayday_record_copied_header(mayday_record_t *record, const mayday_collect_t *collect,
+                            mayday_header_kind_t kind, unsigned flags, mayday_slice_t name,
+                            mayday_slice_t value)
 {
     uint16_t name_len = (uint16_t) name.len;
     size_t len = sizeof(name_len) + name.len + value.len;
 
     if (MAYDAY_UNLIKELY(!collect->headers.on || len > MAYDAY_FIELD_MAX_HEADER)) {
-        mayday_record_odd_header(record, collect, MAYDAY_HEADER_PLAIN, name, value);
+        mayday_record_odd_header(record, collect, kind, name, value);
         return;
     }
-    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, 0, len);
+    uint8_t *payload = mayday_record_field(record, MAYDAY_FIELD_HEADER, flags, len);
     if (payload != NULL) {
         memcpy(payload, &name_len, sizeof(name_len));
         mayday_copy(payload + sizeof(name_len), name.data, name.len);
@@ -185,14 +185,17 @@ mayday_record_header(mayday_record_t *record, const mayday_collect_t *collect, m
                      mayday_slice_t value)
 {
     mayday_header_kind_t kind = mayday_header_usual(collect->headers.redact, name);
+    unsigned flags = 0;
 
-    if (MAYDAY_LIKELY(kind == MAYDAY_HEADER_PLAIN)) {
-        mayday_record_plain_header(record, collect, name, value);
-    } else if (mayday_header_is_filtered(collect, kind)) {
-        mayday_record_filtered_header(record, collect, name);
-    } else {
-        mayday_record_odd_header(record, collect, kind, name, value);
+    if (MAYDAY_UNLIKELY(kind != MAYDAY_HEADER_PLAIN)) {
+        if (!mayday_header_is_filtered(collect, kind)) {
+            mayday_record_odd_header(record, collect, kind, name, value);
+            return;
+        }
+        value = MAYDAY_SLICE(MAYDAY_FILTERED);
+        flags = MAYDAY_FIELD_FILTERED;
     }
+    mayday_record_copied_header(record, collect, kind, flags, name, value);
 }
 
 #endif
