@@ -29,6 +29,7 @@ typedef struct {
     lua_State *L;
     mayday_pii_t pii;
     mayday_event_t *event; /* NULL: none is; then there is no arena */
+    bool is_event;         /* the table is the event's, not one of its values or any other */
     size_t values;         /* looked at so far, to be bounded       */
     int depth;
     const void *tables[MAYDAY_RULES_DEPTH_MAX]; /* on the way to here, to find cycles */
@@ -321,7 +322,7 @@ walk_value(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name)
         text = lua_tolstring(L, -1, &len);
         if (place == MAYDAY_PII_PLACE_ADDRESS) {
             changed = (walk->pii.kinds & MAYDAY_PII_BIT(MAYDAY_PII_IP)) != 0;
-            if (changed && walk->event != NULL) { /* there null stands for Lua's nil */
+            if (changed && walk->is_event) { /* there null stands for Lua's nil */
                 mayday_pii_forget_address(walk->event, mayday_slice(text, len));
             }
             if (changed) {
@@ -517,6 +518,7 @@ begin(walk_t *walk, lua_State *L)
     lua_settop(L, 2);
     walk->L = L;
     walk->event = mayday_rules_of(L)->event;
+    walk->is_event = walk->event != NULL && mayday_rules_event_at(L, 1) == walk->event;
     walk->values = 0;
     walk->depth = 0;
     take_options(L, &walk->pii);

@@ -10,19 +10,21 @@
 
 typedef cJSON *(*builder_pt)(mayday_event_t *event);
 
-static const builder_pt builders[MAYDAY_PART_MAX] = {
+static const builder_pt builders[MAYDAY_PART_ALL] = {
 #define MAYDAY_PART(id, key, builder) [MAYDAY_PART_##id] = mayday_build_##builder,
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
+    [MAYDAY_PART_TRACE] = mayday_build_trace,
 };
 
-static const mayday_slice_t keys[MAYDAY_PART_MAX] = {
+static const mayday_slice_t keys[MAYDAY_PART_ALL] = {
 #define MAYDAY_PART(id, key, builder) [MAYDAY_PART_##id] = {key, sizeof(key) - 1},
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
+    [MAYDAY_PART_TRACE] = {"trace", sizeof("trace") - 1},
 };
 
-_Static_assert(MAYDAY_PART_MAX <= 32, "a set of parts is a 32-bit mask");
+_Static_assert(MAYDAY_PART_ALL <= 32, "a set of parts is a 32-bit mask");
 
 #define BIT(part) ((uint32_t) 1 << (part))
 
@@ -65,7 +67,7 @@ mayday_event_defer(mayday_event_t *event, mayday_event_filter_pt filter, const v
     mayday_part_t part;
 
     parts &= ~(BIT(MAYDAY_PART_EVENT_ID) | BIT(MAYDAY_PART_META));
-    for (part = 0; part < MAYDAY_PART_MAX; part++) {
+    for (part = 0; part < MAYDAY_PART_ALL; part++) {
         if ((parts & BIT(part)) != 0 && (full || (event->built & BIT(part)) != 0)) {
             (void) mayday_event_part(event, part);
             filter(ctx, event, part);

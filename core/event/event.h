@@ -30,7 +30,10 @@ typedef enum {
 #define MAYDAY_PART(id, key, builder) MAYDAY_PART_##id,
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
-    MAYDAY_PART_MAX
+    MAYDAY_PART_MAX,
+    /* Of the envelope, not of the event; passes filters as parts do. */
+    MAYDAY_PART_TRACE = MAYDAY_PART_MAX,
+    MAYDAY_PART_ALL
 } mayday_part_t;
 
 #define MAYDAY_TITLE_SIZE 512
@@ -55,7 +58,7 @@ typedef struct mayday_remarked mayday_remarked_t; /* event_meta.c */
 struct mayday_event {
     const mayday_record_view_t *view; /* borrowed */
     const mayday_settings_t *settings;
-    cJSON *parts[MAYDAY_PART_MAX]; /* NULL: not built; made under the arena    */
+    cJSON *parts[MAYDAY_PART_ALL]; /* NULL: not built; made under the arena    */
     cJSON *cuts;                   /* _meta of what building cut, as it was then; NULL: nothing */
     uint32_t built;                /* mask: parts[] counts, also where NULL (absent) */
     uint32_t replaced;             /* mask: set by a rule                       */
@@ -158,7 +161,7 @@ mayday_slice_t mayday_event_serialise(mayday_event_t *event);
  * The event's dynamic sampling context as a JSON object without the DSN's
  * public key, which mayday_envelope_event adds, in the arena. Where the caller
  * sent sentry-* members of baggage for the same trace, it is frozen to those.
- * Empty: the event has no trace.
+ * Empty: the event has no trace. Filtered as part MAYDAY_PART_TRACE.
  */
 mayday_slice_t mayday_event_trace(mayday_event_t *event);
 

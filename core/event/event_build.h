@@ -33,6 +33,7 @@ enum {
 #define MAYDAY_PART(id, key, builder) cJSON *mayday_build_##builder(mayday_event_t *event);
 #include "core/event/event_parts.def"
 #undef MAYDAY_PART
+cJSON *mayday_build_trace(mayday_event_t *event);
 
 /* ---- the kinds, from kinds.def ---- */
 

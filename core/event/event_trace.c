@@ -76,30 +76,38 @@ own_context(mayday_event_t *event, const char *trace_id)
     return context;
 }
 
-mayday_slice_t
-mayday_event_trace(mayday_event_t *event)
+cJSON *
+mayday_build_trace(mayday_event_t *event)
 {
     mayday_slice_t id = mayday_view_text(event->view, TRACE_ID);
     mayday_slice_t baggage = mayday_view_text(event->view, BAGGAGE);
     char trace_id[2 * MAYDAY_FIELD_MAX_TRACE_ID + 1];
-    mayday_json_out_t out = {0};
-    cJSON *context = NULL;
 
     if (id.len != MAYDAY_FIELD_MAX_TRACE_ID) {
-        return mayday_slice(NULL, 0);
+        return NULL;
     }
     mayday_hex(trace_id, (const uint8_t *) id.data, id.len);
     if (baggage.len > 0 && !event->degraded) {
-        context = read_baggage(baggage);
+        cJSON *context = read_baggage(baggage);
         const char *theirs =
             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(context, "trace_id"));
-        /* Baggage of another trace than sentry-trace's is of no use to anybody. */
-        if (theirs == NULL || strcmp(theirs, trace_id) != 0) {
-            context = NULL;
+
+        if (theirs != NULL && strcmp(theirs, trace_id) == 0) {
+            return context;
         }
+        /* Baggage of another trace than sentry-trace's is of no use to anybody. */
     }
+    return own_context(event, trace_id);
+}
+
+mayday_slice_t
+mayday_event_trace(mayday_event_t *event)
+{
+    cJSON *context = mayday_event_part(event, MAYDAY_PART_TRACE);
+    mayday_json_out_t out = {0};
+
     if (context == NULL) {
-        context = own_context(event, trace_id);
+        return mayday_slice(NULL, 0);
     }
     mayday_json_write(&out, context);
     return mayday_json_out_end(&out);

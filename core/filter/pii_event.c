@@ -110,13 +110,18 @@ is_whole(mayday_pii_name_t name)
     return name == MAYDAY_PII_NAME_WEAK || name == MAYDAY_PII_NAME_STRONG;
 }
 
-/* "{{ default }}": a variable, not text. */
+/* "{{ default }}" and nothing behind it: a variable, not text. */
+static bool
+is_variable(mayday_pii_place_t place, mayday_slice_t text)
+{
+    return place == MAYDAY_PII_PLACE_FINGERPRINT && mayday_slice_starts(text, MAYDAY_SLICE("{{")) &&
+           mayday_slice_find(text, MAYDAY_SLICE("}}"), 0) == text.len - 2;
+}
+
 static bool
 stays(mayday_pii_place_t place, mayday_pii_name_t name, mayday_slice_t text)
 {
-    return (place == MAYDAY_PII_PLACE_FINGERPRINT &&
-            mayday_slice_starts(text, MAYDAY_SLICE("{{"))) ||
-           (is_whole(name) && mayday_pii_is_spent(text));
+    return is_variable(place, text) || (is_whole(name) && mayday_pii_is_spent(text));
 }
 
 /* More than any placeholder, hash or own pattern's name in brackets takes. */
@@ -287,10 +292,11 @@ scrubbed(walk_t *walk, mayday_pii_place_t place, mayday_pii_name_t name, const c
     return storage;
 }
 
+/* Text that is freed with the arena, or not at all. */
 static void
 set_string(cJSON *item, char *text)
 {
-    item->type = cJSON_String | (item->type & cJSON_StringIsConst);
+    item->type = cJSON_String | cJSON_IsReference | (item->type & cJSON_StringIsConst);
     item->valuestring = text;
 }
 
@@ -317,6 +323,7 @@ walk_object(walk_t *walk, cJSON *object, mayday_pii_place_t place, mayday_pii_na
         if (!ours && mayday_pii_measure_name(walk->pii, place, key) > 0) {
             new_key = scrubbed(walk, place, MAYDAY_PII_NAME_PLAIN, child->string);
             child->string = new_key != NULL ? new_key : child->string;
+            child->type |= child->string[0] == '\0' ? cJSON_StringIsConst : 0; /* never freed */
         }
     }
 }

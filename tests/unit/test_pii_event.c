@@ -271,6 +271,69 @@ test_record__nothing_is_left(void **state)
     assert_nothing_of_jane(*state, "local _ = event.request.headers, event.transaction");
 }
 
+/* A secret in each text of the record in turn; which of them no rule hides is a decision. */
+static void
+test_record__each_field(void **state)
+{
+    static const mayday_field_t stay[] = {
+        MAYDAY_FIELD_EVENT_ID,    MAYDAY_FIELD_PROTOCOL,     MAYDAY_FIELD_VIRTUAL_HOST,
+        MAYDAY_FIELD_LOCATION,    MAYDAY_FIELD_TLS_PROTOCOL, MAYDAY_FIELD_TLS_CIPHER,
+        MAYDAY_FIELD_UPSTREAM,    MAYDAY_FIELD_RELEASE,      MAYDAY_FIELD_ENVIRONMENT,
+        MAYDAY_FIELD_TRACE_ID,    MAYDAY_FIELD_SPAN_ID,      MAYDAY_FIELD_PARENT_SPAN_ID,
+        MAYDAY_FIELD_DESTINATION, MAYDAY_FIELD_METHOD,       MAYDAY_FIELD_SCHEME};
+    fixture_t *f = *state;
+
+    load(f, "local mayday, pii = require 'mayday', require 'mayday.pii'\n"
+            "mayday.before_send(function(event) return pii.scrub(event) end)\n");
+    for (mayday_field_t field = 1; field < 46; field++) {
+        mayday_slice_t sent, trace;
+        bool stays = false;
+
+        fixture_request(&f->view, MAYDAY_KIND_SERVER_INTERNAL, 500);
+        if (field == MAYDAY_FIELD_BAGGAGE) {
+            view_set_text(&f->view, BAGGAGE,
+                          "sentry-trace_id=0af7651916cd43dd8448eb211c80319c,sentry-transaction="
+                          "/u/jane.doe%40mail.example,sentry-user_id=jane.doe@mail.example");
+        } else {
+            fixture_text(&f->view, field, MAYDAY_SLICE("jane.doe@mail.example"));
+        }
+        mayday_event_init(&f->event, &f->view, &fixture_settings);
+        mayday_rules_run(f->rules, &f->event, &f->result);
+        trace = mayday_event_trace(&f->event);
+        sent = mayday_event_serialise(&f->event);
+        for (size_t i = 0; i < MAYDAY_COUNT(stay); i++) {
+            stays = stays || stay[i] == field;
+        }
+        if (!stays && (strstr(sent.data, "jane.doe") != NULL ||
+                       (trace.len > 0 && strstr(trace.data, "jane.doe") != NULL))) {
+            fail_msg("field %d: %s %s", (int) field, sent.data, trace.data);
+        }
+    }
+}
+
+/* What of the caller's baggage goes out in the envelope's header is no part of the event. */
+static void
+test_record__trace(void **state)
+{
+    fixture_t *f = *state;
+    mayday_slice_t trace;
+
+    fill_view(&f->view);
+    view_set_text(&f->view, BAGGAGE,
+                  "sentry-trace_id=0af7651916cd43dd8448eb211c80319c,sentry-transaction=/u/"
+                  "jane.doe%40mail.example,sentry-public_key=0123456789abcdef0123456789abcdef");
+    load(f, "local mayday, pii = require 'mayday', require 'mayday.pii'\n"
+            "mayday.before_send(function(event)\n"
+            "for i = 1, 6 do pii.scrub(event, { only = { i == 6 and 'email' or 'mac' } }) end\n"
+            "return event end)\n");
+    mayday_event_init(&f->event, &f->view, &fixture_settings);
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    trace = mayday_event_trace(&f->event);
+    assert_string_equal(trace.data, "{\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\","
+                                    "\"transaction\":\"/u/[email]\","
+                                    "\"public_key\":\"0123456789abcdef0123456789abcdef\"}");
+}
+
 /* The issue is that of the event before, however the parts were touched. */
 static void
 test_record__groups_as_before(void **state)
@@ -332,6 +395,8 @@ main(void)
         TEST(test_planted__all_parts_in_lua),
         TEST(test_planted__some_parts_in_lua),
         TEST(test_record__nothing_is_left),
+        TEST(test_record__each_field),
+        TEST(test_record__trace),
         TEST(test_record__groups_as_before),
         TEST(test_record__fingerprints_stay_apart),
         TEST(test_record__counting_builds_nothing),

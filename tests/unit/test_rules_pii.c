@@ -498,6 +498,82 @@ test_docs_pii__every_kind_is_told(void **state)
     free(text);
 }
 
+/* ---- what only looks like the event ---- */
+
+static void
+test_scrub__another_table_changes_no_event(void **state)
+{
+    fixture_t *f = *state;
+
+    run_person(f, PII_RULE("local copy = pii.scrub({ ip_address = event.user.ip_address,"
+                           " REMOTE_ADDR = '198.51.100.7' })\n"
+                           "assert(copy.ip_address == nil)\n"
+                           "assert(event.user.ip_address == '198.51.100.7')\n"
+                           "return event"));
+    assert_part(f, MAYDAY_PART_USER,
+                "{\"ip_address\":\"198.51.100.7\",\"email\":\"jane@example.com\"}");
+    assert_non_null(strstr(cJSON_PrintUnformatted(sent(f)), "\"REMOTE_ADDR\":\"198.51.100.7\""));
+}
+
+/* That of another run is a table like any other. */
+static void
+test_scrub__an_event_of_before(void **state)
+{
+    fixture_t *f = *state;
+    const char *rules =
+        PII "local old\nmayday.before_send(function(event)\n"
+            "if old then pcall(pii.scrub, old) end\nold = event\nreturn event\nend)";
+
+    run_person(f, rules);
+    make_event(f, person);
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_string_equal(f->result.error, "");
+    assert_non_null(strstr(cJSON_PrintUnformatted(sent(f)), "\"hi jane@example.com\""));
+}
+
+static void
+test_scrub__a_part_that_is_gone_or_odd(void **state)
+{
+    fixture_t *f = *state;
+
+    run_person(f, PII_RULE("event.user, event.tags, event.message = nil, nil, nil\n"
+                           "event.extra = { l = { [1] = 'jane@example.com', [2] = true } }\n"
+                           "pii.scrub(event)\n"
+                           "event.user = { email = 'bob@example.com' }\n"
+                           "return event"));
+    assert_part(f, MAYDAY_PART_MESSAGE, "none");
+    assert_part(f, MAYDAY_PART_EXTRA, "{\"l\":[\"[email]\",true]}");
+    assert_part(f, MAYDAY_PART_USER, "{\"email\":\"bob@example.com\"}");
+}
+
+/* A variable of a fingerprint is no text, but what stands beside it is. */
+static void
+test_scrub__fingerprints(void **state)
+{
+    fixture_t *f = *state;
+
+    run_person(f,
+               PII_RULE("event.fingerprint = { '{{ message }}', '{{ level }} jane@example.com' }\n"
+                        "return pii.scrub(event)"));
+    cJSON *fingerprint = mayday_event_part(&f->event, MAYDAY_PART_FINGERPRINT);
+    assert_string_equal(cJSON_GetArrayItem(fingerprint, 0)->valuestring, "{{ message }}");
+    assert_null(strstr(cJSON_PrintUnformatted(fingerprint), "jane"));
+}
+
+/* Each finds what is left, whatever the one before put there. */
+static void
+test_scrub__names_that_were_scrubbed_still_tell(void **state)
+{
+    fixture_t *f = *state;
+
+    run_person(f, PII_RULE("pii.scrub(event, { only = { 'email' } })\n"
+                           "pii.scrub(event, { only = { 'secret' } })\n"
+                           "return event"));
+    make_event(f, "{\"extra\":{\"jane@example.com password\":\"hunter2\"}}");
+    mayday_rules_run(f->rules, &f->event, &f->result);
+    assert_part(f, MAYDAY_PART_EXTRA, "{\"[email] password\":\"[Filtered]\"}");
+}
+
 int
 main(void)
 {
@@ -513,6 +589,11 @@ main(void)
         TEST(test_scrub__several_times),
         TEST(test_scrub__any_table),
         TEST(test_scrub__deep_tables_are_an_error),
+        TEST(test_scrub__another_table_changes_no_event),
+        TEST(test_scrub__an_event_of_before),
+        TEST(test_scrub__a_part_that_is_gone_or_odd),
+        TEST(test_scrub__fingerprints),
+        TEST(test_scrub__names_that_were_scrubbed_still_tell),
         TEST(test_text),
         TEST(test_add),
         TEST(test_add__wrong),
