@@ -83,9 +83,11 @@ next_match(search_t *search, size_t from)
     case MAYDAY_RE_TOO_MUCH:
         mayday_rules_raise(L, "the regular expression takes too many steps on this text");
     case MAYDAY_RE_BAD_TEXT:
+        mayday_rules_raise(L, "option u: the text is not valid UTF-8");
+    case MAYDAY_RE_BAD_BEGIN:
         break;
     }
-    mayday_rules_raise(L, "option u: the text is not valid UTF-8");
+    mayday_rules_raise(L, "\\K puts the beginning of a match where none can be");
 }
 
 /* Pushes what group i matched, or nil. */

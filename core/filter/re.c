@@ -8,7 +8,7 @@
 
 #define STEPS_MAX (UINT64_C(16) * 1024 * 1024)
 #define STEPS_PER_CALLOUT 16
-#define STEPS_PER_LOOK 4096
+#define STEPS_PER_LOOK 1024
 #define HEAP_KIB_MAX 4096
 #define NEST_MAX 100
 
@@ -17,6 +17,7 @@ struct mayday_re {
     uint32_t options;
     uint64_t used; /* by the cache's counter of uses */
     bool pinned;
+    bool utf; /* by option u, or by the expression itself: "(*UTF)" */
     uint32_t groups;
     const char *names[MAYDAY_RE_CAPTURES_MAX + 1]; /* in the code; NULL: none */
     size_t len;
@@ -29,6 +30,7 @@ struct mayday_re_cache {
     pcre2_compile_context *compile_context;
     pcre2_match_context *match_context;
     pcre2_match_data *match_data;
+    mayday_slice_t checked; /* the last text that was found to be UTF-8 */
 };
 
 /* A match under way, for the callout. */
@@ -162,6 +164,7 @@ compile(mayday_re_cache_t *cache, mayday_slice_t pattern, uint32_t options, char
         size_t error_size)
 {
     mayday_re_t *re = calloc(1, sizeof(*re) + pattern.len + 1);
+    uint32_t all_options = 0;
     size_t offset = 0;
     int code = 0;
 
@@ -183,6 +186,8 @@ compile(mayday_re_cache_t *cache, mayday_slice_t pattern, uint32_t options, char
         re_free(re);
         return NULL;
     }
+    (void) pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &all_options);
+    re->utf = (all_options & PCRE2_UTF) != 0;
     /* Where memory may not be writable and executable, the interpreter does. */
     (void) pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE);
     learn_names(re);
@@ -311,13 +316,36 @@ run(mayday_re_cache_t *cache, const mayday_re_t *re, mayday_slice_t text, size_t
                        cache->match_context);
 }
 
+static bool
+is_bad_utf(int rc)
+{
+    return rc <= PCRE2_ERROR_UTF8_ERR1 && rc >= PCRE2_ERROR_UTF8_ERR21;
+}
+
+/* A text that is searched again and again is checked once, or each match would cost all of it. */
+static int
+run_checked(mayday_re_cache_t *cache, const mayday_re_t *re, mayday_slice_t text, size_t from,
+            progress_t *progress)
+{
+    bool checked = from > 0 && cache->checked.data == text.data && cache->checked.len == text.len;
+    uint32_t options = checked ? PCRE2_NO_UTF_CHECK : 0;
+    int rc = run(cache, re, text, from, progress, options);
+
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+        rc = run(cache, re, text, from, progress, options | PCRE2_NO_JIT);
+    }
+    if (from == 0 && re->utf) {
+        cache->checked = is_bad_utf(rc) ? mayday_slice(NULL, 0) : text;
+    }
+    return rc;
+}
+
 mayday_re_result_t
 mayday_re_match(mayday_re_cache_t *cache, const mayday_re_t *re, mayday_slice_t text, size_t from,
                 mayday_re_is_late_pt is_late, void *ctx, mayday_re_match_t *match)
 {
     progress_t progress = {0, STEPS_PER_LOOK, from, is_late, ctx};
     const PCRE2_SIZE *offsets = pcre2_get_ovector_pointer(cache->match_data);
-    uint32_t options = from > 0 ? PCRE2_NO_UTF_CHECK : 0; /* checked with the first search */
     int rc;
 
     if (text.len > MAYDAY_RE_SUBJECT_MAX) {
@@ -326,21 +354,21 @@ mayday_re_match(mayday_re_cache_t *cache, const mayday_re_t *re, mayday_slice_t 
     if (text.data == NULL) {
         text.data = "";
     }
-    rc = run(cache, re, text, from, &progress, options);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-        rc = run(cache, re, text, from, &progress, options | PCRE2_NO_JIT);
-    }
+    rc = run_checked(cache, re, text, from, &progress);
     if (rc == PCRE2_ERROR_NOMATCH) {
         return MAYDAY_RE_NONE;
     }
     if (rc == ENDED_LATE) {
         return MAYDAY_RE_LATE;
     }
-    if (rc <= PCRE2_ERROR_UTF8_ERR1 && rc >= PCRE2_ERROR_UTF8_ERR21) {
+    if (is_bad_utf(rc)) {
         return MAYDAY_RE_BAD_TEXT;
     }
-    if (rc <= 0 || offsets[0] > offsets[1]) {
+    if (rc <= 0) {
         return MAYDAY_RE_TOO_MUCH;
+    }
+    if (offsets[0] > offsets[1] || offsets[0] < from) {
+        return MAYDAY_RE_BAD_BEGIN;
     }
     match->count = re->groups + 1;
     for (size_t i = 0; i < match->count; i++) {
@@ -355,13 +383,9 @@ mayday_re_match(mayday_re_cache_t *cache, const mayday_re_t *re, mayday_slice_t 
 size_t
 mayday_re_next(const mayday_re_t *re, mayday_slice_t text, size_t at)
 {
-    uint32_t options = 0;
-
-    (void) pcre2_pattern_info(re->code, PCRE2_INFO_ALLOPTIONS, &options);
     do {
         at++;
-    } while ((options & PCRE2_UTF) != 0 && at < text.len &&
-             ((unsigned char) text.data[at] & 0xc0) == 0x80);
+    } while (re->utf && at < text.len && ((unsigned char) text.data[at] & 0xc0) == 0x80);
     return at;
 }
 

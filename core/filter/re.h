@@ -35,7 +35,8 @@ typedef enum {
     MAYDAY_RE_NONE,
     MAYDAY_RE_TOO_MUCH, /* more steps than allowed, or PCRE2's own limits */
     MAYDAY_RE_LATE,     /* is_late said so                                */
-    MAYDAY_RE_BAD_TEXT  /* option u, and the text is no UTF-8             */
+    MAYDAY_RE_BAD_TEXT, /* option u, and the text is no UTF-8             */
+    MAYDAY_RE_BAD_BEGIN /* \\K put it behind the end, or before `from`    */
 } mayday_re_result_t;
 
 /* Group 0 is the whole match; a group that took no part has begin SIZE_MAX. */
@@ -46,7 +47,7 @@ typedef struct {
     } groups[MAYDAY_RE_CAPTURES_MAX + 1];
 } mayday_re_match_t;
 
-/* Asked every some thousand steps. It must return. */
+/* Asked every thousand steps or so. It must return. */
 typedef bool (*mayday_re_is_late_pt)(void *ctx);
 
 /* NULL: no memory. */
@@ -69,7 +70,7 @@ void mayday_re_unpin_all(mayday_re_cache_t *cache);
 
 /*
  * Searches text, at most MAYDAY_RE_SUBJECT_MAX, from byte `from` on. From behind 0
- * only in a text in which this expression was found before.
+ * only where this expression was searched for from 0, in the same text, before.
  */
 mayday_re_result_t mayday_re_match(mayday_re_cache_t *cache, const mayday_re_t *re,
                                    mayday_slice_t text, size_t from, mayday_re_is_late_pt is_late,

@@ -107,6 +107,11 @@ test_re__errors_have_a_position(void **state)
     assert_run_fails(f, CHANGE("mayday.re.match('x', '(((a{9999}){999}){99})')"),
                      "bad regular expression");
     assert_run_fails(f, CHANGE("mayday.re.match('\\255', 'x', 'u')"), "not valid UTF-8");
+    assert_run_fails(f,
+                     CHANGE("mayday.re.gsub(('a'):rep(9), [[(?(DEFINE)(\\K))(?<=(?1)aa)]], 'x')"),
+                     "rules.lua:3: \\K puts the beginning");
+    assert_run_fails(f, CHANGE("mayday.re.match('aaa', [[(?=aa(?1))(?(DEFINE)(\\K))]])"),
+                     "rules.lua:3: \\K puts the beginning");
     assert_run_fails(f, CHANGE("mayday.re.match(nil, 'x')"), "string expected, got nil");
     assert_run_fails(f, CHANGE("mayday.re.match(('a'):rep(1048577), 'x')"), "at most 1 MiB");
 }
@@ -197,6 +202,39 @@ test_re_cache__is_bounded(void **state)
     mayday_re_cache_free(cache);
 }
 
+/* Also where the search goes on behind a place that something else was found at. */
+static void
+test_re_match__never_reads_bad_utf8(void **state)
+{
+    static const char bad[] = "ab \xf0";
+    const mayday_slice_t texts[] = {MAYDAY_SLICE("ab cd"), mayday_slice(bad, sizeof(bad) - 1)};
+    mayday_re_cache_t *cache = mayday_re_cache_new();
+    const mayday_re_t *plain, *utf;
+    mayday_re_match_t match;
+    char error[128];
+
+    (void) state;
+    assert_non_null(cache);
+    plain = mayday_re_get(cache, MAYDAY_SLICE("[a-d]"), MAYDAY_SLICE(""), error, sizeof(error));
+    utf = mayday_re_get(cache, MAYDAY_SLICE("(*UTF)[a-d]"), MAYDAY_SLICE(""), error, sizeof(error));
+    assert_non_null(plain);
+    assert_non_null(utf);
+    for (unsigned i = 0; i < 2; i++) { /* bad behind good, then again */
+        assert_int_equal(mayday_re_match(cache, utf, texts[0], 0, never_late, NULL, &match),
+                         MAYDAY_RE_MATCH);
+        assert_int_equal(mayday_re_match(cache, utf, texts[0], 2, never_late, NULL, &match),
+                         MAYDAY_RE_MATCH);
+        assert_int_equal(match.groups[0].begin, 3);
+        assert_int_equal(mayday_re_match(cache, plain, texts[1], 0, never_late, NULL, &match),
+                         MAYDAY_RE_MATCH);
+        assert_int_equal(mayday_re_match(cache, utf, texts[1], 0, never_late, NULL, &match),
+                         MAYDAY_RE_BAD_TEXT);
+        assert_int_equal(mayday_re_match(cache, utf, texts[1], 1, never_late, NULL, &match),
+                         MAYDAY_RE_BAD_TEXT);
+    }
+    mayday_re_cache_free(cache);
+}
+
 static void
 test_hmac__is_the_hash_of_mayday_user(void **state)
 {
@@ -235,6 +273,7 @@ main(void)
         TEST(test_re__errors_have_a_position),
         TEST(test_re__hostile_matches_end),
         TEST(test_re_cache__is_bounded),
+        TEST(test_re_match__never_reads_bad_utf8),
         TEST(test_hmac__is_the_hash_of_mayday_user),
     };
 
