@@ -24,7 +24,7 @@
 #define MAYDAY_RULES_MEMORY_MAX ((size_t) 16 * 1024 * 1024)
 #define MAYDAY_RULES_BLOCK_MAX ((size_t) 4 * 1024 * 1024) /* one string, one table's slots */
 #define MAYDAY_RULES_FILE_SIZE_MAX ((size_t) 1024 * 1024)
-#define MAYDAY_RULES_ORIGINALS 5
+#define MAYDAY_RULES_ORIGINALS 6
 #define MAYDAY_RULES_REASON_MAX 64                   /* characters */
 #define MAYDAY_RULES_DEPTH_MAX 32                    /* tables within tables, in an event    */
 #define MAYDAY_RULES_NODES_MAX 20000                 /* values in the parts that rules touched */

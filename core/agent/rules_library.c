@@ -12,12 +12,14 @@
  */
 #include <luajit.h>
 #include <lualib.h>
+#include <math.h>
 
 #include "core/agent/rules_internal.h"
 
-#define SORT_MAX 10000 /* without a comparison in Lua to interrupt */
-
-/* Taken from Lua, beside make_environment's own: the library ("" for functions without one) and names in it. */
+/*
+ * Taken from Lua, beside make_environment's own: the library ("" for functions
+ * without one) and names in it.
+ */
 static const struct {
     const char *library;
     const char *names[24];
@@ -43,7 +45,7 @@ static char fill_key; /* its address is the key of a lazy metatable's fill funct
 /* ---- functions of the library behind the guard ---- */
 
 /* Of mayday_sandbox_t.originals. */
-enum { CONCAT, FORMAT, INSERT, REP, SORT };
+enum { CONCAT, FORMAT, INSERT, MAXN, REP, SORT };
 
 _Static_assert(SORT + 1 == MAYDAY_RULES_ORIGINALS, "room for every original");
 
@@ -61,9 +63,19 @@ sandbox_concat(lua_State *L)
     return original(L, CONCAT);
 }
 
+/* Reading text as a number takes as long as the text is, for each argument. */
 static int
 sandbox_format(lua_State *L)
 {
+    size_t len = 0;
+
+    for (int i = 1; i <= lua_gettop(L); i++) {
+        len += lua_type(L, i) == LUA_TSTRING ? lua_objlen(L, i) : 0;
+    }
+    if (len > MAYDAY_RULES_BLOCK_MAX) {
+        mayday_rules_raise(L, "string.format takes at most %d MiB of text",
+                           (int) (MAYDAY_RULES_BLOCK_MAX / (1024 * 1024)));
+    }
     return original(L, FORMAT);
 }
 
@@ -83,21 +95,150 @@ sandbox_insert(lua_State *L)
 }
 
 static int
+sandbox_maxn(lua_State *L)
+{
+    return original(L, MAXN);
+}
+
+static int
 sandbox_rep(lua_State *L)
 {
     return original(L, REP);
 }
 
 static int
+is_less(lua_State *L)
+{
+    mayday_sandbox_guard(L);
+    lua_pushboolean(L, lua_lessthan(L, 1, 2));
+    return 1;
+}
+
+/* Sorts by a function that can be interrupted: what is compared may be megabytes of text. */
+static int
 sandbox_sort(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (lua_objlen(L, 1) > SORT_MAX && (!lua_isfunction(L, 2) || lua_iscfunction(L, 2))) {
-        mayday_rules_raise(L, "sorting more than %d values takes a comparison written in Lua",
-                           SORT_MAX);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_pushcfunction(L, is_less);
+        lua_replace(L, 2);
+    } else if (lua_iscfunction(L, 2)) {
+        mayday_rules_raise(L, "sorting takes a comparison written in Lua");
     }
     return original(L, SORT);
 }
+
+/* ---- functions of any number of arguments ---- */
+
+/*
+ * LuaJIT's own read what is text as numbers, one long text after the other, without
+ * a look at the clock.
+ */
+static lua_Number
+number_at(lua_State *L, int i)
+{
+    if (lua_type(L, i) == LUA_TSTRING) {
+        mayday_sandbox_guard(L);
+    }
+    return luaL_checknumber(L, i);
+}
+
+static int
+sandbox_max(lua_State *L)
+{
+    lua_Number max = number_at(L, 1);
+
+    for (int i = 2; i <= lua_gettop(L); i++) {
+        lua_Number number = number_at(L, i);
+
+        max = number > max ? number : max;
+    }
+    lua_pushnumber(L, max);
+    return 1;
+}
+
+static int
+sandbox_min(lua_State *L)
+{
+    lua_Number min = number_at(L, 1);
+
+    for (int i = 2; i <= lua_gettop(L); i++) {
+        lua_Number number = number_at(L, i);
+
+        min = number < min ? number : min;
+    }
+    lua_pushnumber(L, min);
+    return 1;
+}
+
+/* As the library's: modulo 2^32, the nearest whole number. */
+static uint32_t
+bits_at(lua_State *L, int i)
+{
+    lua_Number number = remainder(nearbyint(number_at(L, i)), 4294967296.0);
+
+    return isnan(number) ? 0 : (uint32_t) (int64_t) number;
+}
+
+static int
+push_bits(lua_State *L, uint32_t bits)
+{
+    lua_pushnumber(L, (int32_t) bits);
+    return 1;
+}
+
+static int
+sandbox_band(lua_State *L)
+{
+    uint32_t bits = bits_at(L, 1);
+
+    for (int i = 2; i <= lua_gettop(L); i++) {
+        bits &= bits_at(L, i);
+    }
+    return push_bits(L, bits);
+}
+
+static int
+sandbox_bor(lua_State *L)
+{
+    uint32_t bits = bits_at(L, 1);
+
+    for (int i = 2; i <= lua_gettop(L); i++) {
+        bits |= bits_at(L, i);
+    }
+    return push_bits(L, bits);
+}
+
+static int
+sandbox_bxor(lua_State *L)
+{
+    uint32_t bits = bits_at(L, 1);
+
+    for (int i = 2; i <= lua_gettop(L); i++) {
+        bits ^= bits_at(L, i);
+    }
+    return push_bits(L, bits);
+}
+
+static int
+sandbox_char(lua_State *L)
+{
+    int n = lua_gettop(L);
+    luaL_Buffer b;
+
+    luaL_buffinit(L, &b);
+    for (int i = 1; i <= n; i++) {
+        lua_Number byte = number_at(L, i);
+
+        luaL_argcheck(L, byte >= 0 && byte < 256, i, "invalid value");
+        luaL_addchar(&b, (char) (unsigned char) byte);
+    }
+    luaL_pushresult(&b);
+    return 1;
+}
+
+/* ---- both, in the place of Lua's ---- */
 
 static const struct {
     const char *library, *name;
@@ -106,28 +247,38 @@ static const struct {
     [CONCAT] = {LUA_TABLIBNAME, "concat", sandbox_concat},
     [FORMAT] = {LUA_STRLIBNAME, "format", sandbox_format},
     [INSERT] = {LUA_TABLIBNAME, "insert", sandbox_insert},
+    [MAXN] = {LUA_TABLIBNAME, "maxn", sandbox_maxn},
     [REP] = {LUA_STRLIBNAME, "rep", sandbox_rep},
     [SORT] = {LUA_TABLIBNAME, "sort", sandbox_sort},
 };
 
 /* In the libraries themselves, for methods of strings are looked up there. */
 static void
-replace_guarded(lua_State *L)
+replace_functions(lua_State *L)
 {
-    static const luaL_Reg patterns[] = {
-        {"find", mayday_rules_find},
-        {"gmatch", mayday_rules_gmatch},
-        {"gsub", mayday_rules_gsub},
-        {"match", mayday_rules_match},
+    static const struct {
+        const char *library, *name;
+        lua_CFunction function;
+    } own[] = {
+        {LUA_BITLIBNAME, "band", sandbox_band},
+        {LUA_BITLIBNAME, "bor", sandbox_bor},
+        {LUA_BITLIBNAME, "bxor", sandbox_bxor},
+        {LUA_MATHLIBNAME, "max", sandbox_max},
+        {LUA_MATHLIBNAME, "min", sandbox_min},
+        {LUA_STRLIBNAME, "char", sandbox_char},
+        {LUA_STRLIBNAME, "find", mayday_rules_find},
+        {LUA_STRLIBNAME, "gmatch", mayday_rules_gmatch},
+        {LUA_STRLIBNAME, "gsub", mayday_rules_gsub},
+        {LUA_STRLIBNAME, "match", mayday_rules_match},
     };
     mayday_sandbox_t *box = mayday_sandbox_of(L);
 
-    lua_getglobal(L, LUA_STRLIBNAME);
-    for (size_t i = 0; i < MAYDAY_COUNT(patterns); i++) {
-        lua_pushcfunction(L, patterns[i].func);
-        lua_setfield(L, -2, patterns[i].name);
+    for (size_t i = 0; i < MAYDAY_COUNT(own); i++) {
+        lua_getglobal(L, own[i].library);
+        lua_pushcfunction(L, own[i].function);
+        lua_setfield(L, -2, own[i].name);
+        lua_pop(L, 1);
     }
-    lua_pop(L, 1);
 
     for (size_t i = 0; i < MAYDAY_COUNT(guarded); i++) {
         lua_getglobal(L, guarded[i].library);
@@ -273,6 +424,7 @@ static int
 sandbox_next(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
+    mayday_sandbox_guard(L);
     lua_settop(L, 2);
     if (lua_isnil(L, 2)) {
         lua_pop(L, 1);
@@ -327,7 +479,7 @@ mayday_sandbox_open_libraries(lua_State *L)
     (void) lua_getmetatable(L, -1);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    replace_guarded(L);
+    replace_functions(L);
     lua_getglobal(L, LUA_COLIBNAME);
     wrap_field(L, "resume", sandbox_resume);
     wrap_field(L, "wrap", sandbox_wrap);

@@ -356,6 +356,7 @@ match_item(matcher_t *m, const char **s, const char **p, const char **found)
     const char *item = *p, *end = item_end(m, item);
     char repetition = '\0';
 
+    take_steps(m, steps_of_item(item, end)); /* for finding its end; it may match nothing */
     if (end < m->pattern_end) {
         repetition = *end;
     }
@@ -669,6 +670,7 @@ add_replacement(matcher_t *m, luaL_Buffer *b, const char *s, const char *end)
 {
     lua_State *L = m->L;
 
+    mayday_sandbox_guard(L); /* it may be a function in C, which no hook sees */
     switch (lua_type(L, 3)) {
     case LUA_TFUNCTION:
         lua_pushvalue(L, 3);
