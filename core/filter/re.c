@@ -16,6 +16,7 @@ struct mayday_re {
     pcre2_code *code;
     uint32_t options;
     uint64_t used; /* by the cache's counter of uses */
+    size_t size;   /* bytes, of what PCRE2 made of it */
     bool pinned;
     bool utf; /* by option u, or by the expression itself: "(*UTF)" */
     uint32_t groups;
@@ -27,6 +28,7 @@ struct mayday_re {
 struct mayday_re_cache {
     mayday_re_t *entries[MAYDAY_RE_CACHE_MAX]; /* NULL: free */
     uint64_t uses;
+    size_t size; /* of all entries */
     pcre2_compile_context *compile_context;
     pcre2_match_context *match_context;
     pcre2_match_data *match_data;
@@ -165,7 +167,7 @@ compile(mayday_re_cache_t *cache, mayday_slice_t pattern, uint32_t options, char
 {
     mayday_re_t *re = calloc(1, sizeof(*re) + pattern.len + 1);
     uint32_t all_options = 0;
-    size_t offset = 0;
+    size_t offset = 0, code_size = 0, jit_size = 0;
     int code = 0;
 
     if (re == NULL) {
@@ -190,6 +192,9 @@ compile(mayday_re_cache_t *cache, mayday_slice_t pattern, uint32_t options, char
     re->utf = (all_options & PCRE2_UTF) != 0;
     /* Where memory may not be writable and executable, the interpreter does. */
     (void) pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE);
+    (void) pcre2_pattern_info(re->code, PCRE2_INFO_SIZE, &code_size);
+    (void) pcre2_pattern_info(re->code, PCRE2_INFO_JITSIZE, &jit_size);
+    re->size = code_size + jit_size;
     learn_names(re);
     re->options = options;
     re->len = pattern.len;
@@ -213,30 +218,53 @@ find(mayday_re_cache_t *cache, mayday_slice_t pattern, uint32_t options)
     return NULL;
 }
 
-/* A free place, or that of the one not used for longest; NULL: all are pinned. */
+/* The entry that was not used for longest; NULL: all are pinned. */
 static mayday_re_t **
-place(mayday_re_cache_t *cache)
+oldest(mayday_re_cache_t *cache)
 {
     mayday_re_t **oldest = NULL;
 
     for (size_t i = 0; i < MAYDAY_RE_CACHE_MAX; i++) {
         mayday_re_t **entry = &cache->entries[i];
 
-        if (*entry == NULL) {
-            return entry;
-        }
-        if (!(*entry)->pinned && (oldest == NULL || (*entry)->used < (*oldest)->used)) {
+        if (*entry != NULL && !(*entry)->pinned &&
+            (oldest == NULL || (*entry)->used < (*oldest)->used)) {
             oldest = entry;
         }
     }
     return oldest;
 }
 
+/* False: there is no room, for what is pinned. */
+static bool
+put(mayday_re_cache_t *cache, mayday_re_t *re)
+{
+    for (;;) {
+        mayday_re_t **entry = NULL;
+
+        for (size_t i = 0; i < MAYDAY_RE_CACHE_MAX && entry == NULL; i++) {
+            entry = cache->entries[i] == NULL ? &cache->entries[i] : NULL;
+        }
+        if (entry != NULL && cache->size + re->size <= MAYDAY_RE_CACHE_SIZE_MAX) {
+            *entry = re;
+            cache->size += re->size;
+            return true;
+        }
+        entry = oldest(cache);
+        if (entry == NULL) {
+            return false;
+        }
+        cache->size -= (*entry)->size;
+        re_free(*entry);
+        *entry = NULL;
+    }
+}
+
 const mayday_re_t *
 mayday_re_get(mayday_re_cache_t *cache, mayday_slice_t pattern, mayday_slice_t letters, char *error,
               size_t error_size)
 {
-    mayday_re_t *re, **entry;
+    mayday_re_t *re;
     uint32_t options;
 
     if (!parse_options(letters, &options, error, error_size)) {
@@ -249,18 +277,18 @@ mayday_re_get(mayday_re_cache_t *cache, mayday_slice_t pattern, mayday_slice_t l
     }
     re = find(cache, pattern, options);
     if (re == NULL) {
-        entry = place(cache);
-        if (entry == NULL) {
-            (void) snprintf(error, error_size, "more than %d expressions are in use at once",
-                            MAYDAY_RE_CACHE_MAX);
-            return NULL;
-        }
         re = compile(cache, pattern, options, error, error_size);
         if (re == NULL) {
             return NULL;
         }
-        re_free(*entry);
-        *entry = re;
+        if (!put(cache, re)) {
+            (void) snprintf(error, error_size,
+                            "more than %d expressions, or more than %d MiB of them, are in use "
+                            "at once",
+                            MAYDAY_RE_CACHE_MAX, (int) (MAYDAY_RE_CACHE_SIZE_MAX >> 20));
+            re_free(re);
+            return NULL;
+        }
     }
     re->used = ++cache->uses;
     return re;

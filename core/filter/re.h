@@ -22,6 +22,7 @@
 #define MAYDAY_RE_PATTERN_MAX 4096 /* bytes */
 #define MAYDAY_RE_CAPTURES_MAX 32
 #define MAYDAY_RE_CACHE_MAX 64
+#define MAYDAY_RE_CACHE_SIZE_MAX ((size_t) 4 * 1024 * 1024) /* compiled; 500 KiB is much for one */
 #define MAYDAY_RE_SUBJECT_MAX ((size_t) 1024 * 1024)
 
 typedef struct mayday_re mayday_re_t;

@@ -199,6 +199,24 @@ test_re_cache__is_bounded(void **state)
     mayday_re_unpin_all(cache);
     assert_non_null(
         mayday_re_get(cache, MAYDAY_SLICE("z"), MAYDAY_SLICE(""), error, sizeof(error)));
+    /* Big ones, 180 KiB each with PCRE2's JIT, take the places of several. */
+    for (int i = 0; i < 2 * (MAYDAY_RE_CACHE_MAX + 1); i++) {
+        char big[1600] = "";
+
+        for (int n = 0; n < 200; n++) {
+            strcat(big, "\\w+?\\s*");
+        }
+        snprintf(big + strlen(big), 8, "%d", i);
+        pinned =
+            mayday_re_get(cache, mayday_slice_str(big), MAYDAY_SLICE("iu"), error, sizeof(error));
+        if (i <= MAYDAY_RE_CACHE_MAX) {
+            assert_non_null(pinned);
+        } else if (pinned != NULL) {
+            mayday_re_pin(cache, pinned);
+        }
+    }
+    assert_null(pinned);
+    assert_text_in(error, "in use at once");
     mayday_re_cache_free(cache);
 }
 
