@@ -123,11 +123,10 @@ load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
     mayday_rules_t *rules;
     bool has_key;
 
-    p->rules_observe = settings->rules_observe;
     if (settings->rules_file[0] == '\0') {
         mayday_rules_free(p->rules);
         p->rules = NULL;
-        p->rules_failed = false;
+        p->rules_observe = p->rules_failed = false;
         publish_rules(p, "", 0);
         return;
     }
@@ -137,12 +136,13 @@ load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
     if (rules != NULL) {
         mayday_rules_free(p->rules);
         p->rules = rules;
+        p->rules_observe = settings->rules_observe;
         p->rules_failed = false;
         publish_rules(p, settings->rules_file, mayday_clock_us());
         mayday_log(MAYDAY_LOG_NOTICE, "MD0151", "rules loaded from %s", settings->rules_file);
         return;
     }
-    if (p->rules != NULL) {
+    if (p->rules != NULL) { /* and their mode: what was only observed shall not decide now */
         mayday_log(MAYDAY_LOG_ERROR, "MD0152",
                    "rules cannot be loaded, the old ones stay in "
                    "force: %s",
@@ -152,6 +152,7 @@ load_rules(mayday_pipeline_t *p, const mayday_settings_t *settings)
                    "rules cannot be loaded, events go out without "
                    "details: %s",
                    error);
+        p->rules_observe = settings->rules_observe;
         p->rules_failed = true;
         snprintf(p->rules_failure, sizeof(p->rules_failure), "rules cannot be loaded: %s", error);
         publish_rules(p, settings->rules_file, 0);
@@ -392,6 +393,10 @@ upkeep(mayday_pipeline_t *p, uint64_t now_us)
 {
     p->upkeep_us = now_us + TICK_MS * UINT64_C(1000);
     mayday_lanes_scan(p->lanes, p->segment);
+    if (p->settings != NULL && mayday_store_purges_all() != p->purges_all) {
+        p->purges_all = mayday_store_purges_all();
+        mayday_rules_forget_routes(p->learner, p->settings->directory);
+    }
     if (mayday_pipeline_lanes_upkeep(p) != MAYDAY_OK) {
         mayday_log(MAYDAY_LOG_WARN, "MD0157", "counts of the server cannot be stored: %s",
                    mayday_store_error(p->store));
@@ -493,6 +498,7 @@ mayday_pipeline_new(const char *run_dir, const char *store_path, const char *lua
     p->batch = mayday_batch_new();
     p->issues = mayday_issues_new();
     p->learner = mayday_learner_new();
+    p->purges_all = mayday_store_purges_all();
     p->lanes = mayday_lanes_new(run_dir, resume, p);
     p->watchdog = mayday_watchdog_new(run_dir);
     if (p->batch == NULL || p->issues == NULL || p->learner == NULL || p->lanes == NULL ||

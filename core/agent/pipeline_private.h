@@ -63,6 +63,7 @@ struct mayday_pipeline {
     mayday_sampled_t sampled_all, sampled[MAYDAY_SAMPLED_REASONS];
     char segment[64];
     uint64_t upkeep_us, trim_us; /* when they are due */
+    uint64_t purges_all;         /* mayday_store_purges_all, as of the last one that was obeyed */
     uint64_t gather_us;          /* when the next batch may begin */
     bool stored_since_trim;
 

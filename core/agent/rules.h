@@ -69,4 +69,7 @@ void mayday_rules_learn(mayday_learner_t *learner, const mayday_event_t *event);
 void mayday_rules_learner(const mayday_rules_t *rules, mayday_learner_t *learner,
                           const char *directory);
 
+/* Forgets what was learned, and removes its file in directory, whether learning is on or not. */
+void mayday_rules_forget_routes(mayday_learner_t *learner, const char *directory);
+
 #endif

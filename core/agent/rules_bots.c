@@ -264,6 +264,30 @@ site_by_options(lua_State *L, int index)
     return site;
 }
 
+/* Whether the record shows that PHP runs here: nobody has to say so. */
+static bool
+runs_php(const mayday_record_view_t *view)
+{
+    const mayday_slice_t php = MAYDAY_SLICE("php");
+
+    if (mayday_slice_find(mayday_view_text(view, LOCATION), php, 0) != SIZE_MAX ||
+        mayday_slice_find(mayday_view_text(view, UPSTREAM), php, 0) != SIZE_MAX) {
+        return true;
+    }
+    for (size_t i = 0; i < view->attempt_count; i++) {
+        if (mayday_slice_find(view->attempts[i].peer, php, 0) != SIZE_MAX) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < view->log_line_count; i++) {
+        if (mayday_slice_find(view->log_lines[i].text, MAYDAY_SLICE("PHP message:"), 0) !=
+            SIZE_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Pushes the field of the table at index; nil where either is not there. */
 static void
 push_field(lua_State *L, int index, const char *name)
@@ -350,6 +374,9 @@ bots_is_probe(lua_State *L)
     push_field(L, REQUEST, "headers");
     path = path_of_url(L, URL);
     method = lua_type(L, METHOD) == LUA_TSTRING ? slice_at(L, METHOD) : mayday_slice(NULL, 0);
+    if (event != NULL && (site & MAYDAY_SITE_NO_PHP) == 0 && runs_php(event->view)) {
+        site |= MAYDAY_SITE_PHP;
+    }
     if (event != NULL && mayday_view_has(event->view, PATH)) {
         path = mayday_view_text(event->view, PATH);
         method = mayday_view_text(event->view, METHOD);

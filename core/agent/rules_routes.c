@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "core/agent/log.h"
 #include "core/agent/rules_internal.h"
@@ -174,6 +175,12 @@ set_route(mayday_event_t *event, mayday_slice_t route, bool is_template)
     }
 }
 
+static void
+file_of(char file[PATH_MAX], const char *directory)
+{
+    (void) snprintf(file, PATH_MAX, "%s/routes", directory);
+}
+
 /* The host as the server knows it, of which there are only so many. */
 static mayday_slice_t
 host_of(const mayday_event_t *event)
@@ -243,7 +250,7 @@ mayday_rules_learner(const mayday_rules_t *rules, mayday_learner_t *learner, con
         mayday_learner_off(learner);
         return;
     }
-    snprintf(file, sizeof(file), "%s/routes", directory);
+    file_of(file, directory);
     rc = mayday_learner_on(learner, file, rules->routes->threshold);
     if (rc != MAYDAY_OK) {
         mayday_log(MAYDAY_LOG_WARN, "MD0612", "cannot use what was learned of routes, in %s: %s",
@@ -251,5 +258,18 @@ mayday_rules_learner(const mayday_rules_t *rules, mayday_learner_t *learner, con
                    rc == MAYDAY_ERROR     ? strerror(errno)
                    : rc == MAYDAY_INVALID ? "it is not a file of learned routes"
                                           : "no memory");
+    }
+}
+
+void
+mayday_rules_forget_routes(mayday_learner_t *learner, const char *directory)
+{
+    char file[PATH_MAX];
+
+    mayday_learner_forget(learner);
+    file_of(file, directory);
+    if (unlink(file) != 0 && errno != ENOENT) {
+        mayday_log(MAYDAY_LOG_WARN, "MD0611", "cannot write what was learned of routes: %s",
+                   strerror(errno));
     }
 }

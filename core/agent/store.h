@@ -312,4 +312,7 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_purge(mayday_store_t *store,
  */
 uint64_t mayday_store_purges(void);
 
+/* The same of purges of everything: what was made of events beside the store goes as well. */
+uint64_t mayday_store_purges_all(void);
+
 #endif

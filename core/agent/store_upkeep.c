@@ -19,7 +19,7 @@
 /* A lane that has published nothing for so long starts again at its own head. */
 #define POSITION_KEPT_US (90ULL * 86400 * 1000000)
 
-static _Atomic uint64_t purges;
+static _Atomic uint64_t purges, purges_all;
 
 typedef struct {
     sqlite3_int64 row;
@@ -187,6 +187,12 @@ mayday_store_purges(void)
     return atomic_load(&purges);
 }
 
+uint64_t
+mayday_store_purges_all(void)
+{
+    return atomic_load(&purges_all);
+}
+
 /* Finds the next rows to go behind after_row. */
 static mayday_rc_t
 purge_find(mayday_store_t *store, const mayday_store_purge_t *what, sqlite3_int64 after_row,
@@ -317,6 +323,7 @@ mayday_store_purge(mayday_store_t *store, const mayday_store_purge_t *what, uint
         rc = mayday_store_dropped_purge(store, what, purged);
     }
     atomic_fetch_add(&purges, 1);
+    atomic_fetch_add(&purges_all, what->all);
     mayday_store_corrupt_unlink(store, NULL);
     if (rc == MAYDAY_OK) {
         rc = purge_issues(store, what);

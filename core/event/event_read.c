@@ -197,6 +197,7 @@ read_view(mayday_record_view_t *view, const cJSON *json)
         set_u64(view, MAYDAY_FIELD_DURATION_US, (uint64_t) (duration_ms * 1000));
     }
     SET_TEXT(view, UPSTREAM, mayday_json_string(mayday, "upstream"));
+    SET_TEXT(view, LOCATION, mayday_json_string(mayday, "location"));
     read_request(view, get(json, "request"));
     read_attempts(view, get(mayday, "attempts"));
     read_lines(view, get(json, "breadcrumbs"), mayday);

@@ -14,7 +14,7 @@
 
 enum { DECODE_ROUNDS = 3 };
 
-typedef enum { SITE_NONE, SITE_PHP, SITE_NO_PHP, SITE_JAVA, SITE_EXCHANGE } site_t;
+typedef enum { SITE_NONE, SITE_PHP, SITE_NO_PHP, SITE_JAVA, SITE_EXCHANGE, SITE_FILES } site_t;
 
 typedef struct {
     site_t site;
@@ -93,13 +93,15 @@ mayday_probes_free(mayday_probes_t *probes)
 const char *
 mayday_probe_method(mayday_slice_t method)
 {
-    /* RFC 9110 and 5789, then WebDAV and its kin, then caches, UPnP and streaming. */
+    /* RFC 9110 and 5789, then WebDAV and its kin, caches, UPnP and streaming, Windows' servers. */
     const mayday_slice_t known = MAYDAY_SLICE(
         " GET HEAD POST PUT DELETE OPTIONS PATCH"
         " PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH ACL MKCALENDAR"
         " CHECKOUT CHECKIN UNCHECKOUT VERSION-CONTROL UPDATE LABEL MERGE BASELINE-CONTROL"
         " MKACTIVITY MKWORKSPACE ORDERPATCH BIND UNBIND REBIND LINK UNLINK QUERY"
-        " PURGE BAN REFRESH NOTIFY SUBSCRIBE UNSUBSCRIBE M-SEARCH SOURCE ");
+        " PURGE BAN REFRESH NOTIFY SUBSCRIBE UNSUBSCRIBE M-SEARCH SOURCE"
+        " RPC_IN_DATA RPC_OUT_DATA RDG_IN_DATA RDG_OUT_DATA SSTP_DUPLEX_POST CCM_POST BITS_POST"
+        " POLL BPROPFIND BPROPPATCH BCOPY BMOVE BDELETE ");
     char word[24] = " ";
 
     if (method.len == 0) {
@@ -168,21 +170,42 @@ decode_percent(text_t *text)
     return changed;
 }
 
-/* The two bytes of ASCII in overlong UTF-8, such as C0 AE for ".". False: there are none. */
+/* How many bytes from at on are ASCII in overlong UTF-8, such as C0 AE and E0 80 AE for "." */
+static size_t
+overlong_at(const text_t *text, size_t at)
+{
+    unsigned char c = (unsigned char) text->data[at];
+    size_t size = c == 0xc0 || c == 0xc1 ? 2 : c == 0xe0 ? 3 : c == 0xf0 ? 4 : 0;
+
+    if (size == 0 || size > text->len - at) {
+        return 0;
+    }
+    for (size_t i = 1; i + 2 < size; i++) {
+        if ((unsigned char) text->data[at + i] != 0x80) {
+            return 0;
+        }
+    }
+    return size == 2 || ((unsigned char) text->data[at + size - 2] & 0xfe) == 0x80 ? size : 0;
+}
+
+/* False: there is none. */
 static bool
 decode_overlong(text_t *text)
 {
-    size_t len = 0;
+    size_t len = 0, size;
     bool changed = false;
 
-    for (size_t at = 0; at < text->len; at++) {
-        unsigned char c = (unsigned char) text->data[at];
+    for (size_t at = 0; at < text->len; at += size) {
+        size = overlong_at(text, at);
+        if (size > 0) {
+            unsigned high = (unsigned char) text->data[at + size - 2] & 1u;
 
-        if ((c == 0xc0 || c == 0xc1) && at + 1 < text->len) {
-            c = (unsigned char) ((c & 1) << 6 | (text->data[++at] & 0x3f));
+            text->data[len++] = (char) (high << 6 | ((unsigned) text->data[at + size - 1] & 0x3fu));
             changed = true;
+        } else {
+            text->data[len++] = text->data[at];
+            size = 1;
         }
-        text->data[len++] = (char) c;
     }
     text->len = len;
     return changed;
@@ -270,10 +293,32 @@ tidy(text_t *path)
     path->len = len;
 }
 
+/*
+ * Where people keep files of any name: repositories that are looked at in the
+ * browser, and shares.
+ */
 static bool
-is_ordinary(site_t probe, unsigned site)
+is_of_files(const text_t *path)
+{
+    static const char *const places[] = {
+        "/blob/", "/raw/", "/tree/",   "/blame/",    "/src/branch/",
+        "/-/",    "/dav/", "/webdav/", "/contents/", "/repository/files/"};
+
+    for (size_t i = 0; i < MAYDAY_COUNT(places); i++) {
+        if (mayday_slice_find(mayday_slice(path->data, path->len), mayday_slice_str(places[i]),
+                              1) != SIZE_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_ordinary(site_t probe, unsigned site, const text_t *text)
 {
     switch (probe) {
+    case SITE_FILES:
+        return is_of_files(text);
     case SITE_PHP:
         return (site & MAYDAY_SITE_PHP) != 0;
     case SITE_NO_PHP:
@@ -294,7 +339,7 @@ find(const mayday_words_t *words, const probe_t *probes, const text_t *text, uns
 
     mayday_words_begin(&scan, words, mayday_slice(text->data, text->len));
     while (mayday_words_next(&scan)) {
-        if (!is_ordinary(probes[scan.word].site, site)) {
+        if (!is_ordinary(probes[scan.word].site, site, text)) {
             return probes[scan.word].reason;
         }
     }

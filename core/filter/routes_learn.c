@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/filter/routes_learn.h"
@@ -25,7 +26,7 @@
 #define NAMES_BYTES_MAX ((size_t) 256 * 1024)
 #define LEARNED_BYTES_MAX ((size_t) 64 * 1024)
 
-enum { DEPTH_MAX = 16, HOST_MAX = 256, SEGMENT_MAX = 128 };
+enum { DEPTH_MAX = 16, HOST_MAX = 256, SEGMENT_MAX = 128, LINES_MAX = 2 * MAYDAY_LEARNED_MAX };
 
 struct mayday_learner {
     unsigned threshold; /* 0: off */
@@ -64,6 +65,16 @@ bool
 mayday_learner_is_on(const mayday_learner_t *learner)
 {
     return learner->threshold > 0;
+}
+
+void
+mayday_learner_forget(mayday_learner_t *learner)
+{
+    if (learner->threshold > 0) {
+        mayday_tree_clear(&learner->counted);
+        mayday_tree_clear(&learner->learned);
+        learner->window_us = 0;
+    }
 }
 
 /* ---- segments ---- */
@@ -331,9 +342,13 @@ mayday_learner_save(const mayday_learner_t *learner)
         return MAYDAY_ERROR;
     }
     write_all(out, &learner->learned);
-    failed = ferror(out) != 0;
+    failed = fflush(out) != 0 || ferror(out) != 0 || fdatasync(fd) != 0;
     failed = fclose(out) != 0 || failed;
     if (failed || rename(temporary, learner->file) != 0) {
+        int error = errno;
+
+        (void) unlink(temporary);
+        errno = error;
         return MAYDAY_ERROR;
     }
     return MAYDAY_OK;
@@ -370,18 +385,20 @@ read_line(mayday_tree_t *t, mayday_slice_t line)
     return true;
 }
 
+/* Reads no more lines than are ever written. */
 static mayday_rc_t
 read_all(FILE *in, mayday_tree_t *t)
 {
     char line[LINE_MAX_SIZE];
-    size_t len;
+    size_t len, lines = 0;
 
     if (fgets(line, sizeof(line), in) == NULL || strcmp(line, FILE_HEAD) != 0) {
         return ferror(in) ? MAYDAY_ERROR : MAYDAY_INVALID;
     }
     while (fgets(line, sizeof(line), in) != NULL) {
         len = strlen(line);
-        if (len == 0 || line[len - 1] != '\n' || !read_line(t, mayday_slice(line, len - 1))) {
+        if (++lines > LINES_MAX || len == 0 || line[len - 1] != '\n' ||
+            !read_line(t, mayday_slice(line, len - 1))) {
             return MAYDAY_INVALID;
         }
     }
@@ -391,12 +408,17 @@ read_all(FILE *in, mayday_tree_t *t)
 static mayday_rc_t
 load(mayday_learner_t *learner)
 {
-    int fd = open(learner->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(learner->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat about;
     mayday_rc_t rc;
     FILE *in;
 
     if (fd < 0) {
         return errno == ENOENT ? MAYDAY_OK : MAYDAY_ERROR;
+    }
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) { /* a pipe would be waited for */
+        close(fd);
+        return MAYDAY_INVALID;
     }
     in = fdopen(fd, "r");
     if (in == NULL) {

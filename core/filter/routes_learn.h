@@ -52,6 +52,9 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_learner_on(mayday_learner_t *learner, const
 void mayday_learner_off(mayday_learner_t *learner);
 bool mayday_learner_is_on(const mayday_learner_t *learner);
 
+/* Begins anew, on or off; the file is the caller's to remove. */
+void mayday_learner_forget(mayday_learner_t *learner);
+
 /* Appends the route with what was learned of that host. */
 void mayday_learner_apply(const mayday_learner_t *learner, mayday_slice_t host,
                           mayday_slice_t route, mayday_buf_t *out);

@@ -175,6 +175,26 @@ test_probe_path__encodings_hide_nothing(void **state)
     assert_path(state, "///.//.git/./config", 0, "secret file");
     assert_path(state, "/WP-LOGIN.php", 0, "wordpress");
     assert_path(state, "/wp%2dlogin%2ephp", 0, "wordpress");
+    assert_path(state, "/%c0%aeenv", 0, "secret file");
+    assert_path(state, "/%e0%80%aeenv", 0, "secret file");
+    assert_path(state, "/%f0%80%80%aeenv", 0, "secret file");
+    assert_path(state, "/a/%e0%80%ae%e0%80%ae/b", 0, "path traversal");
+    assert_path(state, "/%e0%a4%b9/%f0%9f%8d%8a/%e0%80", 0, NULL);
+}
+
+/* GitLab, Gitea and Nextcloud show and keep files that nobody else should have. */
+static void
+test_probe_path__peoples_files(void **state)
+{
+    assert_path(state, "/shop/web/-/blob/main/.gitignore", 0, NULL);
+    assert_path(state, "/shop/web/src/branch/main/.env.example", 0, NULL);
+    assert_path(state, "/shop/web/raw/main/.npmrc", 0, NULL);
+    assert_path(state, "/shop/web.git/info/refs", 0, NULL);
+    assert_path(state, "/api/v4/projects/7/repository/files/.gitlab-ci.yml/.env/raw", 0, NULL);
+    assert_path(state, "/remote.php/dav/files/jane/web/.git/config", MAYDAY_SITE_PHP, NULL);
+    assert_path(state, "/dav/.env", 0, "secret file");
+    assert_path(state, "/shop/.git/config", 0, "secret file");
+    assert_path(state, "/raw/../etc/passwd", 0, "secret file");
 }
 
 static void
@@ -324,6 +344,7 @@ main(void)
         TEST(test_probe_path__ordinary_ones),      TEST(test_probe_path__what_scanners_look_for),
         TEST(test_probe_path__traversal),          TEST(test_probe_path__encodings_hide_nothing),
         TEST(test_probe_path__what_a_site_is),     TEST(test_probe_path__longest),
+        TEST(test_probe_path__peoples_files),      TEST(test_probe_path__longest),
         TEST(test_probe_path__every_byte),         TEST(test_probe_text__ordinary_ones),
         TEST(test_probe_text__what_scanners_send), TEST(test_probe_method__known_and_not),
     };

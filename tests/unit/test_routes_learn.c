@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -391,7 +392,52 @@ test_learner_on__files_that_are_none(void **state)
         assert_applied(f, "shop", "/users/aa", "/users/aa");
     }
     mayday_learner_off(f->learner);
-    assert_int_equal(mayday_learner_on(f->learner, f->dir, 10), MAYDAY_ERROR);
+    assert_int_equal(mayday_learner_on(f->learner, f->dir, 10), MAYDAY_INVALID);
+}
+
+/* What must not make the agent wait, or read for ever. */
+static void
+test_learner_on__pipes_and_endless_files(void **state)
+{
+    fixture_t *f = *state;
+    FILE *out;
+
+    mayday_learner_off(f->learner);
+    assert_int_equal(mkfifo(f->file, 0600), 0);
+    assert_int_equal(mayday_learner_on(f->learner, f->file, 10), MAYDAY_INVALID);
+    assert_int_equal(unlink(f->file), 0);
+    mayday_learner_off(f->learner);
+    assert_int_equal(symlink("/dev/zero", f->file), 0);
+    assert_int_equal(mayday_learner_on(f->learner, f->file, 10), MAYDAY_ERROR);
+    assert_int_equal(errno, ELOOP);
+    assert_int_equal(unlink(f->file), 0);
+    out = fopen(f->file, "w");
+    assert_non_null(out);
+    fputs("mayday routes 1\n", out);
+    for (int i = 0; i < 10000; i++) {
+        fputs("*\tshop\t/users\n", out);
+    }
+    fclose(out);
+    mayday_learner_off(f->learner);
+    assert_int_equal(mayday_learner_on(f->learner, f->file, 10), MAYDAY_INVALID);
+    assert_applied(f, "shop", "/users/aa", "/users/aa");
+}
+
+static void
+test_learner_forget(void **state)
+{
+    fixture_t *f = *state;
+
+    note_many(f, "/users/%c%c", 0, 100, START);
+    note(f, "shop", "/x", START + HOUR);
+    assert_applied(f, "shop", "/users/new", "/users/*");
+    mayday_learner_forget(f->learner);
+    assert_applied(f, "shop", "/users/new", "/users/new");
+    note(f, "shop", "/x", START + 2 * HOUR);
+    assert_applied(f, "shop", "/users/new", "/users/new");
+    mayday_learner_off(f->learner);
+    mayday_learner_forget(f->learner);
+    assert_false(mayday_learner_is_on(f->learner));
 }
 
 static void
@@ -427,6 +473,8 @@ main(void)
         TEST(test_learner_note__more_wildcards_than_there_is_room_for),
         TEST(test_learner_save__outlives_the_agent),
         TEST(test_learner_on__files_that_are_none),
+        TEST(test_learner_on__pipes_and_endless_files),
+        TEST(test_learner_forget),
         TEST(test_learner_save__where_it_cannot),
     };
 

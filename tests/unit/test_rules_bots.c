@@ -222,6 +222,29 @@ test_bots__is_probe_looks_at_the_record(void **state)
     assert_probe(f, "", "{\"url\":\"http://shop/a/b\"}", "{\"why\":\"method\"}");
 }
 
+/* Where the record shows that PHP runs, nobody has to say so; who says no is believed. */
+static void
+test_bots__is_probe_sees_php_run(void **state)
+{
+    static const char login[] = "{\"url\":\"http://shop/wp-login.php\"}";
+    fixture_t *f = *state;
+
+    f->view.text[MAYDAY_FIELD_LOCATION] = MAYDAY_SLICE("\\.php$");
+    assert_probe(f, "", login, "{}");
+    assert_probe(f, ", {php = false}", login, "{\"why\":\"wordpress\"}");
+    f->view.text[MAYDAY_FIELD_LOCATION] = MAYDAY_SLICE("/");
+    assert_probe(f, "", login, "{\"why\":\"wordpress\"}");
+    f->view.attempts[0].peer = MAYDAY_SLICE("unix:/run/php/php8.2-fpm.sock");
+    f->view.attempt_count = 1;
+    assert_probe(f, "", login, "{}");
+    f->view.attempt_count = 0;
+    f->view.log_lines[0].text = MAYDAY_SLICE("open() \"/srv/wp-login.php\" failed");
+    f->view.log_line_count = 1;
+    assert_probe(f, "", login, "{\"why\":\"wordpress\"}");
+    f->view.log_lines[0].text = MAYDAY_SLICE("FastCGI sent in stderr: \"PHP message: PHP Fatal\"");
+    assert_probe(f, "", login, "{}");
+}
+
 /* Any table may be asked about, also one with far too much in it. */
 static void
 test_bots__is_probe_of_made_up_events(void **state)
@@ -367,6 +390,7 @@ main(void)
         TEST(test_bots_add__ends_with_the_rules),
         TEST(test_bots__is_probe),
         TEST(test_bots__is_probe_by_site),
+        TEST(test_bots__is_probe_sees_php_run),
         TEST(test_bots__is_probe_looks_at_the_record),
         TEST(test_bots__is_probe_of_made_up_events),
         TEST(test_example_drop_bots),

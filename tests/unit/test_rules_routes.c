@@ -284,6 +284,21 @@ test_routes_learn__from_then_on_and_after_a_restart(void **state)
     mayday_learner_free(learner);
 }
 
+static void
+test_routes_forget__removes_the_file(void **state)
+{
+    fixture_t *f = *state;
+    mayday_learner_t *learner = mayday_learner_new();
+    char file[128];
+
+    write_bytes(f, "routes", "mayday routes 1\n*\tshop\t/users\n", 30);
+    snprintf(file, sizeof(file), "%s/routes", f->dir);
+    mayday_rules_forget_routes(learner, f->dir); /* off: it is there from before */
+    assert_int_not_equal(access(file, F_OK), 0);
+    mayday_rules_forget_routes(learner, f->dir);
+    mayday_learner_free(learner);
+}
+
 int
 main(void)
 {
@@ -299,6 +314,7 @@ main(void)
         TEST(test_example_route_templates),
         TEST(test_routes_learn__only_where_asked),
         TEST(test_routes_learn__from_then_on_and_after_a_restart),
+        TEST(test_routes_forget__removes_the_file),
     };
 
     mayday_event_setup();
