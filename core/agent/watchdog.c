@@ -34,18 +34,19 @@ struct mayday_watchdog {
     clockid_t clock; /* CPU time of the watched thread */
     bool started;
 
-    pthread_mutex_t lock; /* guards the next two */
+    pthread_mutex_t lock; /* guards stopping, and marks and their file where said below */
     pthread_cond_t changed;
     bool stopping;
 
     /*
-     * Where the watched thread is. Odd: within a record. The words are written
-     * before it, and looked at only after it has stayed the same for long.
+     * Where the watched thread is. Odd: within a record. The words are changed only
+     * while it is even, so they are of one record where it was the same before and
+     * after they were read.
      */
     _Atomic uint64_t turn;
     _Atomic uint64_t place[5]; /* segment (2), slot, generation, position */
 
-    /* The watched thread's own, and not changed while it is within a record. */
+    /* The watched thread's own; it changes them under the lock, for the other reads them. */
     mark_t marks[MARKS_MAX];
     size_t mark_count;
     bool met_one;
@@ -155,9 +156,12 @@ cpu_ms(clockid_t clock)
     return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
-/* Leaves the mark and ends the process. The oldest mark makes room where there is none. */
-_Noreturn static void
-end_process(mayday_watchdog_t *w)
+/*
+ * Leaves the mark and ends the process, unless the record of that turn is done after
+ * all. The oldest mark makes room where there is none.
+ */
+static void
+end_process(mayday_watchdog_t *w, uint64_t turn)
 {
     mark_t marks[MARKS_MAX], *mark;
     size_t count = w->mark_count, first = count == MARKS_MAX ? 1 : 0;
@@ -165,7 +169,10 @@ end_process(mayday_watchdog_t *w)
     bool written;
 
     for (size_t i = 0; i < MAYDAY_COUNT(place); i++) {
-        place[i] = atomic_load_explicit(&w->place[i], memory_order_relaxed);
+        place[i] = atomic_load_explicit(&w->place[i], memory_order_acquire);
+    }
+    if (atomic_load_explicit(&w->turn, memory_order_relaxed) != turn) {
+        return;
     }
     count -= first;
     memcpy(marks, w->marks + first, count * sizeof(marks[0]));
@@ -200,7 +207,7 @@ watch(void *ctx)
             seen_turn = turn;
             seen_cpu_ms = cpu_ms(w->clock);
         } else if (turn % 2 == 1 && cpu_ms(w->clock) - seen_cpu_ms > MAYDAY_WATCHDOG_CPU_MS_MAX) {
-            end_process(w);
+            end_process(w, turn);
         }
         until.tv_nsec += LOOK_MS * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000L;
@@ -228,11 +235,13 @@ mayday_watchdog_begin(mayday_watchdog_t *w, const mayday_lane_record_t *record)
         if (mark->position == record->position && mark->key.slot == record->key.slot &&
             mark->key.generation == record->key.generation &&
             memcmp(mark->key.segment, record->key.segment, sizeof(mark->key.segment)) == 0) {
+            pthread_mutex_lock(&w->lock);
             marked = mark->met = w->met_one = true;
+            pthread_mutex_unlock(&w->lock);
         }
     }
     for (size_t i = 0; i < MAYDAY_COUNT(words); i++) {
-        atomic_store_explicit(&w->place[i], words[i], memory_order_relaxed);
+        atomic_store_explicit(&w->place[i], words[i], memory_order_release);
     }
     atomic_store_explicit(&w->turn, turn + 1, memory_order_release);
     return marked;
@@ -254,6 +263,7 @@ mayday_watchdog_stored(mayday_watchdog_t *w)
     if (!w->met_one) {
         return;
     }
+    pthread_mutex_lock(&w->lock);
     for (size_t i = 0; i < w->mark_count; i++) {
         if (!w->marks[i].met) {
             w->marks[kept++] = w->marks[i];
@@ -265,6 +275,7 @@ mayday_watchdog_stored(mayday_watchdog_t *w)
         mayday_log(MAYDAY_LOG_WARN, "MD0605", "cannot write %s/" FILE_NAME ": %s", w->run_dir,
                    strerror(errno));
     }
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* ---- its life ---- */
