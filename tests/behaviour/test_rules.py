@@ -119,7 +119,8 @@ end)
     events = server.events(12)
     failed = [e for e in events if tag(e, "mayday.rule_error")]
     counts = server.counts()
-    assert 2 <= len(failed) <= 8 and counts["rule_restarts"] == len(failed) == counts["rule_errors"]
+    # on a busy machine a second restart may have to wait while some more fail
+    assert 1 <= counts["rule_restarts"] <= len(failed) == counts["rule_errors"] < 12
     assert "MD0602" in server.error_log.read_text()
 
 
@@ -130,6 +131,20 @@ def test_observed_rules_harm_nobody_either(server, up):
     events = server.events(3)
     assert all(tag(e, "mayday.rule_error") is None and header(e, "X-Case") for e in events)
     wait_for(lambda: server.counts()["observed"].get("error") == 3, 5, server.counts)
+
+
+def test_rules_that_do_not_load_leave_those_in_force_as_they_were(server, up):
+    """Also their mode: what was only observed decides nothing because of a typing error."""
+    start(server, up, MODULE + 'mayday.before_send(function() return nil, "all" end)', "mode=observe")
+    server.get("/shop/a")
+    server.events(1)
+    server.rules("oops")
+    server.reload()
+    wait_for(lambda: "rules.lua:1:" in problems(server), 10, lambda: problems(server))
+    server.get("/shop/b")
+    assert server.events(2)[1]["transaction"].endswith("/shop/b")
+    assert server.counts()["observed"] == {"before_send:all": 2}
+    assert not server.counts().get("filtered")
 
 
 def test_hmac_is_the_hash_of_mayday_user(server, up):
