@@ -196,7 +196,7 @@ decode_overlong(text_t *text)
     bool changed = false;
 
     for (size_t at = 0; at < text->len; at += size) {
-        size = overlong_at(text, at);
+        size = (unsigned char) text->data[at] < 0xc0 ? 0 : overlong_at(text, at);
         if (size > 0) {
             unsigned high = (unsigned char) text->data[at + size - 2] & 1u;
 

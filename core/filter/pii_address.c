@@ -85,7 +85,7 @@ quoted_local(mayday_slice_t text, size_t at, size_t floor)
             break;
         }
     }
-    return text.data[begin] == '"' && begin < at - 2 &&
+    return begin < at - 2 && text.data[begin] == '"' &&
                    (begin == 0 || strchr(" <(,;", text.data[begin - 1]) != NULL)
                ? begin
                : at;

@@ -338,7 +338,7 @@ kind_of(mayday_slice_t name, mayday_slice_t text, size_t at)
 static bool
 is_unspaced_value(mayday_slice_t text, mayday_slice_t name, mayday_slice_t value)
 {
-    char before = name.data > text.data ? name.data[-1] : ' ';
+    const char before = *(name.data > text.data ? name.data - 1 : " ");
     bool port = mayday_pii_run(value, 0, MAYDAY_PII_DIGIT, 5) == value.len ||
                 value.data[mayday_pii_run(value, 0, MAYDAY_PII_DIGIT, 5)] == '/';
 
