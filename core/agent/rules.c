@@ -11,6 +11,7 @@
 
 #include "core/agent/log.h"
 #include "core/agent/rules_internal.h"
+#include "core/event/utf8.h"
 
 /* ---- the mayday module ---- */
 
@@ -153,6 +154,27 @@ provide_modules(lua_State *L)
 
 /* ---- loading ---- */
 
+/*
+ * Errors are shown in logs, terminals and JSON, and may quote what a client sent:
+ * without control characters and broken UTF-8.
+ */
+static void
+make_printable(char *text)
+{
+    size_t len = strlen(text), n;
+    uint32_t code;
+
+    for (size_t i = 0; i < len; i += n) {
+        n = mayday_utf8_decode(mayday_slice(text + i, len - i), &code);
+        if (n == 0) {
+            n = 1;
+            text[i] = '?';
+        } else if (code < ' ' || (code >= 0x7f && code < 0xa0)) {
+            memset(text + i, ' ', n);
+        }
+    }
+}
+
 static const char *
 base_name(const char *path)
 {
@@ -202,6 +224,7 @@ open_rules(mayday_rules_t *rules, const char *lua_dir, mayday_source_t *sources,
     } else {
         snprintf(error, error_size, "%s: %s", file, why);
     }
+    make_printable(error);
     if (sources != NULL) {
         rules->sandbox.sources = NULL;
     }
@@ -445,6 +468,7 @@ mayday_rules_run(mayday_rules_t *rules, mayday_event_t *event, mayday_rules_resu
                              sizeof(result->error))) {
         result->verdict = MAYDAY_RULES_FAILED;
         add_position(rules, result);
+        make_printable(result->error);
     }
     if (result->verdict != MAYDAY_RULES_KEEP && rules->running != NULL) {
         snprintf(result->hook, sizeof(result->hook), "%s", rules->running->kind);

@@ -212,7 +212,7 @@ check_shape(walk_t *walk, const place_t *place)
                     lua_pushfstring(L, "must be %s, not a %s", names[allowed],
                                     shape == LIST ? "list" : luaL_typename(L, -1)));
     }
-    if (walk->part == MAYDAY_PART_LEVEL) {
+    if (walk->part == MAYDAY_PART_LEVEL && shape == TEXT) {
         check_level(walk, place);
     }
 }
@@ -624,6 +624,7 @@ take_table(walk_t *walk, const place_t *place, cJSON *old)
     lua_State *L = walk->L;
     bool list = mayday_rules_is_list(L), empty = true;
 
+    mayday_sandbox_fill(L); /* the hint, as a value */
     lua_pushnil(L);
     if (lua_next(L, -2)) {
         empty = false;

@@ -121,18 +121,25 @@ push_object(lua_State *L, const cJSON *object, int depth)
     }
 }
 
+/* Pushes a table that is a list even where it is empty. */
+static void
+push_list(lua_State *L, int size)
+{
+    lua_createtable(L, size, 0);
+    luaL_getmetatable(L, LIST_META);
+    (void) lua_setmetatable(L, -2);
+}
+
 static void
 push_array(lua_State *L, const cJSON *array, int depth)
 {
     int i = 0;
 
-    lua_createtable(L, cJSON_GetArraySize(array), 0);
+    push_list(L, cJSON_GetArraySize(array));
     for (const cJSON *child = array->child; child != NULL; child = child->next) {
         push_json(L, child, depth + 1);
         lua_rawseti(L, -2, ++i);
     }
-    luaL_getmetatable(L, LIST_META);
-    (void) lua_setmetatable(L, -2);
 }
 
 static void
@@ -266,7 +273,7 @@ set_ms(lua_State *L, const char *name, int32_t ms)
 static void
 push_attempts(lua_State *L, const mayday_record_view_t *view)
 {
-    lua_createtable(L, (int) view->attempt_count, 0);
+    push_list(L, (int) view->attempt_count);
     for (size_t i = 0; i < view->attempt_count; i++) {
         const mayday_attempt_view_t *a = &view->attempts[i];
 
@@ -294,7 +301,7 @@ push_log_lines(lua_State *L, const mayday_record_view_t *view)
     static const char *const levels[] = {"emerg", "alert",  "crit", "error",
                                          "warn",  "notice", "info", "debug"};
 
-    lua_createtable(L, (int) view->log_line_count, 0);
+    push_list(L, (int) view->log_line_count);
     for (size_t i = 0; i < view->log_line_count; i++) {
         const mayday_log_line_view_t *line = &view->log_lines[i];
         uint32_t level = line->info.level < MAYDAY_COUNT(levels) ? line->info.level : 7;

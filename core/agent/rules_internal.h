@@ -161,6 +161,9 @@ void mayday_sandbox_make_environment(lua_State *L, mayday_sandbox_t *box);
  */
 void mayday_sandbox_lazy(lua_State *L, lua_CFunction fill);
 
+/* Fills the table on top if it is such a one. */
+void mayday_sandbox_fill(lua_State *L);
+
 /* ---- rules_pattern.c: functions of Lua ---- */
 
 int mayday_rules_find(lua_State *L);

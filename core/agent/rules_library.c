@@ -389,17 +389,16 @@ mayday_sandbox_lazy(lua_State *L, lua_CFunction fill)
     lua_rawset(L, -3);
 }
 
-/* Fills the table at index 1 if it is one that is filled when touched. */
-static void
-fill_lazy(lua_State *L)
+void
+mayday_sandbox_fill(lua_State *L)
 {
-    if (!lua_getmetatable(L, 1)) {
+    if (!lua_getmetatable(L, -1)) {
         return;
     }
     lua_pushlightuserdata(L, &fill_key);
     lua_rawget(L, -2);
     if (lua_iscfunction(L, -1)) {
-        lua_pushvalue(L, 1);
+        lua_pushvalue(L, -3);
         lua_call(L, 1, 0);
         lua_pop(L, 1);
     } else {
@@ -413,7 +412,7 @@ sandbox_pairs(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    fill_lazy(L);
+    mayday_sandbox_fill(L);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 1);
     lua_pushnil(L);
@@ -428,8 +427,7 @@ sandbox_next(lua_State *L)
     lua_settop(L, 2);
     if (lua_isnil(L, 2)) {
         lua_pop(L, 1);
-        fill_lazy(L);
-        lua_settop(L, 1);
+        mayday_sandbox_fill(L);
         lua_pushnil(L);
     }
     if (lua_next(L, 1)) {

@@ -450,6 +450,23 @@ test_rules_run__what_cannot_be_sent_names_its_path(void **state)
                      "event.extra.t: the event has more than 512 KiB of text");
 }
 
+/* What is filled when touched is filled when it is sent, too. */
+static void
+test_rules_run__hint_and_event_as_values(void **state)
+{
+    fixture_t *f = *state;
+
+    f->view.u64[MAYDAY_FIELD_DURATION_US] = 1500000;
+    assert_keeps(f, CHANGE("event.extra = {hint = hint}"));
+    assert_part(f, MAYDAY_PART_EXTRA,
+                "{\"hint\":{\"attempts\":[],\"duration\":1.5,\"kind\":\"upstream_refused\",\"log_"
+                "lines\":[],"
+                "\"suppressed\":0}}");
+    assert_run_fails(f, CHANGE("event.extra = {e = event}"),
+                     "event.extra.e.extra: a table contains itself");
+    assert_run_fails(f, CHANGE("event.extra = event"), "a table contains itself");
+}
+
 static void
 test_rules_run__wrong_types_name_their_path(void **state)
 {
@@ -481,6 +498,14 @@ test_rules_run__wrong_types_name_their_path(void **state)
         snprintf(text, sizeof(text), CHANGE("%s"), cases[i].body);
         assert_run_fails(f, text, cases[i].wanted);
         assert_int_equal(strncmp(f->result.error, "rules.lua:2: ", 13), 0);
+    }
+    for (int part = 0; part < MAYDAY_PART_MAX; part++) {
+        char text[256];
+
+        snprintf(text, sizeof(text), CHANGE("event.%s = %s"),
+                 mayday_event_part_key((mayday_part_t) part),
+                 part % 2 == 0 ? "function() end" : "coroutine.create(pairs)");
+        assert_run_fails(f, text, "cannot be sent");
     }
 }
 
@@ -641,6 +666,7 @@ main(void)
         TEST(test_rules_run__lists),
         TEST(test_rules_run__headers_keep_order_and_repeats),
         TEST(test_rules_run__what_cannot_be_sent_names_its_path),
+        TEST(test_rules_run__hint_and_event_as_values),
         TEST(test_rules_run__wrong_types_name_their_path),
         TEST(test_rules_run__parts_that_only_rules_set),
         TEST(test_rules_run__text_becomes_valid_utf8),

@@ -357,6 +357,23 @@ test_rules_run__errors_without_a_position_get_one(void **state)
     assert_string_equal(f->result.hook, "");
 }
 
+/* They may quote what a client sent, and go to logs, terminals and JSON. */
+static void
+test_rules_run__errors_are_printable(void **state)
+{
+    fixture_t *f = *state;
+    char long_text[400];
+
+    assert_run_fails(f, RULE("error('a\\nb\\27[31m\\255\\194\\155c\\195\\164')"),
+                     "rules.lua:3: a b [31m?  c\xc3\xa4");
+    assert_run_fails(f, CHANGE("event.request.headers['\\255\\n'] = {}"),
+                     "event.request.headers.? : the value must be a string");
+    snprintf(long_text, sizeof(long_text), RULE("error('x' .. ('\\195\\164'):rep(900), 0)"));
+    assert_int_equal(run(f, long_text), MAYDAY_RULES_FAILED);
+    assert_int_equal(f->result.error[strlen(f->result.error) - 1], '?'); /* cut in the middle */
+    assert_load_fails(f, "error('a\\nb\\255')", "rules.lua:1: a b?");
+}
+
 static void
 test_rules_new__load_errors_name_the_file(void **state)
 {
@@ -388,6 +405,7 @@ main(void)
         TEST(test_rules_run__one_call_cannot_take_long),
         TEST(test_rules_run__replaced_functions_are_as_before),
         TEST(test_rules_run__errors_without_a_position_get_one),
+        TEST(test_rules_run__errors_are_printable),
         TEST(test_rules_new__load_errors_name_the_file),
     };
 
