@@ -246,20 +246,28 @@ write_failure(mayday_record_t *record, const mayday_ap_failure_t *f, bool secure
     const request_rec *r = f->first;
 
     mayday_record_text(record, EVENT_ID, mayday_slice(ctx->event_id, sizeof(ctx->event_id)));
-    mayday_record_text(record, METHOD, mayday_slice_str(r->method));
+    if (r->method != NULL && strcmp(r->method, "GET") == 0) {
+        mayday_record_text(record, METHOD, MAYDAY_SLICE("GET")); /* nearly always */
+    } else {
+        mayday_record_text(record, METHOD, mayday_slice_str(r->method));
+    }
     if (secure) {
         mayday_record_text(record, SCHEME, MAYDAY_SLICE("https"));
     }
     write_host(record, f);
     write_target(record, f);
-    mayday_record_text(record, PROTOCOL,
-                       r->proto_num == HTTP_VERSION(1, 1) ? MAYDAY_SLICE("HTTP/1.1")
-                                                          : mayday_slice_str(r->protocol));
+    if (MAYDAY_LIKELY(r->proto_num == HTTP_VERSION(1, 1))) {
+        mayday_record_text(record, PROTOCOL, MAYDAY_SLICE("HTTP/1.1"));
+    } else {
+        mayday_record_text(record, PROTOCOL, mayday_slice_str(r->protocol));
+    }
     mayday_record_text(record, VIRTUAL_HOST, mayday_slice_str(r->server->server_hostname));
-    /* "SetHandler proxy:URL" is the proxy's handler too, and may hold a password */
-    mayday_record_text(record, LOCATION,
-                       f->proxied ? MAYDAY_SLICE("proxy-server")
-                                  : mayday_slice_str(f->subject->handler));
+    if (f->proxied) {
+        /* "SetHandler proxy:URL" is the proxy's handler too, and may hold a password */
+        mayday_record_text(record, LOCATION, MAYDAY_SLICE("proxy-server"));
+    } else {
+        mayday_record_text(record, LOCATION, mayday_slice_str(f->subject->handler));
+    }
     if (f->place->collect->user_info) {
         mayday_record_text(record, CLIENT_ADDRESS, mayday_slice_str(r->useragent_ip));
     }
@@ -348,15 +356,18 @@ write_line(mayday_record_t *record, const mayday_ap_failure_t *f, const mayday_a
 static void
 write_lines(mayday_record_t *record, const mayday_ap_failure_t *f)
 {
+    const mayday_ap_line_t *line, *end;
+
     if (f->evidence == NULL) {
         return;
     }
     if (f->cause != NULL) {
         write_line(record, f, f->cause);
     }
-    for (unsigned i = 0; i < f->evidence->line_count; i++) {
-        if (&f->evidence->lines[i] != f->cause) {
-            write_line(record, f, &f->evidence->lines[i]);
+    line = f->evidence->lines;
+    for (end = line + f->evidence->line_count; line < end; line++) {
+        if (line != f->cause) {
+            write_line(record, f, line);
         }
     }
 }
@@ -440,18 +451,13 @@ write_response_headers(mayday_record_t *record, const mayday_ap_failure_t *f)
     }
 }
 
-/* A header that the usual way does not fit; kind as far as it is known, the name then, too. */
+/* One whose name is not a usual one, or is not known to end where it seems to. */
 static __attribute__((noinline)) void
-write_other_header(mayday_record_t *record, const mayday_collect_t *collect,
-                   mayday_header_kind_t kind, mayday_slice_t name, const apr_table_entry_t *header)
+write_unusual_header(mayday_record_t *record, const mayday_collect_t *collect,
+                     const apr_table_entry_t *header)
 {
-    mayday_slice_t value = mayday_slice_str(header->val); /* a module may have set none */
-
-    if (kind == MAYDAY_HEADER_UNKNOWN) {
-        mayday_record_header(record, collect, mayday_slice_str(header->key), value);
-    } else {
-        mayday_record_odd_header(record, collect, kind, name, value);
-    }
+    mayday_record_header(record, collect, mayday_slice_str(header->key),
+                         mayday_slice_str(header->val)); /* a module may have set none */
 }
 
 /*
@@ -482,8 +488,12 @@ write_headers(mayday_record_t *record, const mayday_collect_t *collect, const ap
         } else if (mayday_header_is_filtered(collect, kind)) {
             value = MAYDAY_SLICE(MAYDAY_FILTERED);
             flags = MAYDAY_FIELD_FILTERED;
+        } else if (kind == MAYDAY_HEADER_UNKNOWN) {
+            write_unusual_header(record, collect, header);
+            continue;
         } else {
-            write_other_header(record, collect, kind, name, header);
+            value = mayday_slice(header->val, strlen(header->val));
+            mayday_record_odd_header(record, collect, kind, name, value);
             continue;
         }
         mayday_record_copied_header(record, collect, kind, flags, name, value);
@@ -534,13 +544,12 @@ capture(mayday_ap_failure_t *f, bool status_failed)
     write_record(f);
 }
 
-/* Something may have failed, or there are internal redirects. */
+/* Something may have failed, or there are internal redirects. failed: first did. */
 static __attribute__((noinline)) void
-look_closely(request_rec *first)
+look_closely(request_rec *first, bool failed)
 {
     const mayday_ap_ctx_t *ctx = mayday_ap_ctx_peek(first);
     mayday_ap_failure_t f; /* large: only what is read is set */
-    bool failed = mayday_ap_is_failed(first);
 
     f.first = f.subject = first;
     f.evidence = mayday_ap_log_take(first);
@@ -568,14 +577,15 @@ int
 mayday_ap_log_transaction(request_rec *r)
 {
     const mayday_place_t *place = mayday_ap_place(r);
+    bool failed;
 
     if (!mayday_ap.serving || r->main != NULL || r->prev != NULL) {
         return DECLINED;
     }
-    if (MAYDAY_UNLIKELY(mayday_status_set_has(place->failed_status, (unsigned) r->status) ||
-                        mayday_ap_log_may_have(r) || r->next != NULL || r->connection->aborted ||
-                        r->connection->master != NULL)) {
-        look_closely(r);
+    failed = place->enabled && mayday_status_set_has(place->failed_status, (unsigned) r->status);
+    if (MAYDAY_UNLIKELY(failed || mayday_ap_log_may_have(r) || r->next != NULL ||
+                        r->connection->aborted || r->connection->master != NULL)) {
+        look_closely(r, failed);
     } else if (place->enabled) {
         mayday_lane_count(&mayday_ap.lane, MAYDAY_COUNTER_REQUESTS);
     }

@@ -66,11 +66,14 @@ add_peer(mayday_ap_failure_t *f, const mayday_ap_line_t *line, mayday_slice_t wo
 static void
 read_lines(mayday_ap_failure_t *f)
 {
+    mayday_ap_evidence_t *e = f->evidence;
+    mayday_ap_line_t *line = e != NULL ? e->lines : NULL;
+    mayday_ap_line_t *end = e != NULL ? line + e->line_count : NULL;
+
     f->cause = NULL;
     f->peer_count = 0;
-    for (unsigned i = 0; f->evidence != NULL && i < f->evidence->line_count; i++) {
-        mayday_ap_line_t *line = &f->evidence->lines[i];
-        const char *words = f->evidence->text + line->words;
+    for (; line < end; line++) {
+        const char *words = e->text + line->words;
         mayday_slice_t text =
             mayday_slice(words, (size_t) (line->text + line->text_len - line->words));
         int error = mayday_ap_errno(line->status);

@@ -65,7 +65,9 @@ mayday_ap_backend(const request_rec *r, mayday_ap_backend_t *backend)
     backend->authority = mayday_slice(host, len);
     backend->unix_path = apr_table_get(r->notes, "uds_path");
     /* set once a member was chosen, whose URL then stands in the balancer's place */
-    backend->balancer = balancer_name(apr_table_get(r->subprocess_env, "BALANCER_NAME"));
+    backend->balancer = apr_is_empty_table(r->subprocess_env)
+                            ? mayday_slice(NULL, 0)
+                            : balancer_name(apr_table_get(r->subprocess_env, "BALANCER_NAME"));
     return true;
 }
 
@@ -88,17 +90,14 @@ has_port(mayday_slice_t authority)
            memrchr(authority.data, ':', authority.len) != NULL;
 }
 
-mayday_slice_t
-mayday_ap_peer(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_PEER_SIZE])
+static __attribute__((noinline)) mayday_slice_t
+peer_made_up(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_PEER_SIZE])
 {
     const char *port;
     mayday_buf_t peer;
 
     if (backend->unix_path != NULL) {
         return unix_name(mayday_slice_str(backend->unix_path), storage, MAYDAY_AP_PEER_SIZE);
-    }
-    if (has_port(backend->authority)) {
-        return backend->authority;
     }
     port = default_port(backend->scheme);
     if (port == NULL) {
@@ -109,6 +108,14 @@ mayday_ap_peer(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_PEER_S
     mayday_buf_addc(&peer, ':');
     mayday_buf_adds(&peer, port);
     return mayday_buf_slice(&peer);
+}
+
+mayday_slice_t
+mayday_ap_peer(const mayday_ap_backend_t *backend, char storage[MAYDAY_AP_PEER_SIZE])
+{
+    return backend->unix_path == NULL && has_port(backend->authority)
+               ? backend->authority
+               : peer_made_up(backend, storage);
 }
 
 /* Schemes that go without saying: nginx's names of upstreams have none. */
