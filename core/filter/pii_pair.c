@@ -382,6 +382,9 @@ mayday_pii_value(mayday_slice_t text, size_t at, size_t floor)
     mayday_pii_name_t kind;
     mayday_pii_span_t span;
 
+    if (text.data[at] == ':' && at >= 7 && mayday_pii_has_literal(text, at - 7, "[token]")) {
+        return MAYDAY_PII_NOTHING; /* an earlier pass's, not a name */
+    }
     header = text.data[at] == ':' && !marked;
     if (!header && !marked && is_space(next) && at > 0 && is_name(text.data[at - 1])) {
         return MAYDAY_PII_NOTHING; /* "token= secret=abc": an empty one */

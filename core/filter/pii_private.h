@@ -110,6 +110,9 @@ mayday_pii_span_t mayday_pii_dsn(mayday_slice_t text, size_t at, size_t floor);
 /* Whether a value is the placeholder of an earlier pass, or says that there is none. */
 bool mayday_pii_is_spent(mayday_slice_t value);
 
+/* Whether text is what stands in the place of that kind, which is built in. */
+bool mayday_pii_is_placeholder(unsigned kind, mayday_slice_t text);
+
 /* Whether it is the number of a card: length, issuer, check digit. digits: 0 to 9 each. */
 bool mayday_pii_is_card(const uint8_t *digits, size_t count);
 

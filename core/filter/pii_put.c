@@ -32,6 +32,12 @@ mayday_pii_rule(const mayday_pii_owns_t *owns, unsigned kind)
     return kind < MAYDAY_PII_OWN ? kinds[kind].rule : owns->items[kind - MAYDAY_PII_OWN].rule;
 }
 
+bool
+mayday_pii_is_placeholder(unsigned kind, mayday_slice_t text)
+{
+    return mayday_slice_eq(text, kinds[kind].placeholder);
+}
+
 mayday_pii_mode_t
 mayday_pii_mode(const char *name)
 {

@@ -64,7 +64,9 @@ wanted(const mayday_pii_scan_t *scan, unsigned kind)
 static bool
 take(mayday_pii_scan_t *scan, mayday_pii_span_t span, unsigned kind)
 {
-    if (span.end == 0 || !wanted(scan, kind)) {
+    if (span.end == 0 || !wanted(scan, kind) ||
+        mayday_pii_is_placeholder(
+            kind, mayday_slice(scan->text.data + span.begin, span.end - span.begin))) {
         return false;
     }
     scan->found = (mayday_pii_match_t){span.begin, span.end, kind};

@@ -43,6 +43,17 @@ test_value__classes_stay(void **state)
     assert_stays("PWD=/srv/app OLDPWD=/srv");
 }
 
+/* What stands there after an earlier pass announces nothing. */
+static void
+test_value__placeholders_stay(void **state)
+{
+    (void) state;
+    assert_stays("key [token]: invalid-1234");
+    assert_stays("at /home/[user]/x and https://[auth]@shop/");
+    assert_stays("-----BEGIN PRIVATE KEY-----[pemkey]-----END PRIVATE KEY-----");
+    assert_scrubs("Array ( [token] => abc )", "Array ( [token] => [Filtered] )");
+}
+
 static void
 test_encoded_value__stays(void **state)
 {
@@ -170,6 +181,7 @@ main(void)
         PII_TEST(test_value__code_stays),
         PII_TEST(test_value__hosts_images_and_paths_stay),
         PII_TEST(test_value__classes_stay),
+        PII_TEST(test_value__placeholders_stay),
         PII_TEST(test_encoded_value__stays),
         PII_TEST(test_value__quotes_at_any_depth),
         PII_TEST(test_value__as_languages_print_it),
