@@ -7,7 +7,7 @@
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
 
-#define HUNG "the agent had to be ended: the rules ran on one event for seconds, in one function"
+#define HUNG "the agent had to be ended: the rules ran on one event for seconds, or crashed, in a function"
 
 typedef struct {
     const mayday_settings_t *settings;

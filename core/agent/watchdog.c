@@ -1,12 +1,14 @@
 /*
  * See watchdog.h. Two threads: the watched one writes the place that it is at, the
- * watching one looks at it and at the other's CPU clock. CPU time, for on a busy
+ * watching one looks at it and at the other's CPU clock. A crash is dealt with in
+ * the watched one itself, by a signal handler. CPU time, for on a busy
  * or suspended host wall time says nothing about the rules.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,10 @@
 #define MARKS_MAX 16
 #define LINE_SIZE 128
 #define FILE_NAME "rules.hung"
+#define CRASH_STACK_SIZE ((size_t) 64 * 1024) /* a crash may be for want of stack */
+
+/* What a fault in a library raises. SIGBUS is that of shared memory, see lane_segment.c. */
+static const int crash_signals[] = {SIGSEGV, SIGFPE, SIGILL, SIGABRT};
 
 typedef struct {
     mayday_lane_key_t key;
@@ -30,7 +36,10 @@ typedef struct {
 
 struct mayday_watchdog {
     const char *run_dir;
-    pthread_t thread;
+    pthread_t thread, watched;
+    struct sigaction before[MAYDAY_COUNT(crash_signals)]; /* of crash_signals */
+    stack_t stack_before;                                 /* of the watched thread */
+    char crash_stack[CRASH_STACK_SIZE];
     clockid_t clock; /* CPU time of the watched thread */
     bool started;
 
@@ -51,6 +60,8 @@ struct mayday_watchdog {
     size_t mark_count;
     bool met_one;
 };
+
+static mayday_watchdog_t *_Atomic in_charge; /* of the process's crashes */
 
 /* ---- the file ---- */
 
@@ -145,6 +156,86 @@ write_marks(const mayday_watchdog_t *w, const mark_t *marks, size_t count)
     return done && rename(temporary, path) == 0;
 }
 
+/* Adds the mark of where the watched thread is. The oldest makes room where there is none. */
+static bool
+leave_mark(const mayday_watchdog_t *w, const uint64_t place[5])
+{
+    mark_t marks[MARKS_MAX], *mark;
+    size_t count = w->mark_count, first = count == MARKS_MAX ? 1 : 0;
+
+    count -= first;
+    memcpy(marks, w->marks + first, count * sizeof(marks[0]));
+    mark = &marks[count++];
+    memset(mark, 0, sizeof(*mark));
+    memcpy(mark->key.segment, place, sizeof(mark->key.segment));
+    mark->key.slot = (uint32_t) place[2];
+    mark->key.generation = place[3];
+    mark->position = place[4];
+    return write_marks(w, marks, count);
+}
+
+/* ---- a crash ---- */
+
+static void
+restore_signals(const mayday_watchdog_t *w)
+{
+    for (size_t i = 0; i < MAYDAY_COUNT(crash_signals); i++) {
+        (void) sigaction(crash_signals[i], &w->before[i], NULL);
+    }
+}
+
+/*
+ * Leaves the mark where the watched thread crashed within a record. The process ends
+ * as it would have: a fault comes again when this returns, what was sent is sent again.
+ */
+static void
+on_crash(int number, siginfo_t *info, void *context)
+{
+    mayday_watchdog_t *w = atomic_load_explicit(&in_charge, memory_order_acquire);
+    uint64_t place[5];
+
+    (void) context;
+    if (w == NULL) {
+        return;
+    }
+    restore_signals(w);
+    if (pthread_equal(pthread_self(), w->watched) != 0 && w->turn % 2 == 1) {
+        for (size_t i = 0; i < MAYDAY_COUNT(place); i++) {
+            place[i] = atomic_load_explicit(&w->place[i], memory_order_relaxed);
+        }
+        (void) leave_mark(w, place);
+    }
+    if (info->si_code <= 0) {
+        (void) raise(number);
+    }
+}
+
+static void
+catch_crashes(mayday_watchdog_t *w)
+{
+    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    stack_t stack = {.ss_sp = w->crash_stack, .ss_size = sizeof(w->crash_stack)};
+    mayday_watchdog_t *none = NULL;
+
+    if (!atomic_compare_exchange_strong(&in_charge, &none, w)) {
+        return;
+    }
+    (void) sigaltstack(&stack, &w->stack_before);
+    for (size_t i = 0; i < MAYDAY_COUNT(crash_signals); i++) {
+        (void) sigaction(crash_signals[i], &action, &w->before[i]);
+    }
+}
+
+static void
+catch_no_crashes(mayday_watchdog_t *w)
+{
+    if (atomic_load(&in_charge) == w) {
+        restore_signals(w);
+        (void) sigaltstack(&w->stack_before, NULL);
+        atomic_store(&in_charge, NULL);
+    }
+}
+
 /* ---- the watching thread ---- */
 
 static uint64_t
@@ -156,15 +247,10 @@ cpu_ms(clockid_t clock)
     return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
-/*
- * Leaves the mark and ends the process, unless the record of that turn is done after
- * all. The oldest mark makes room where there is none.
- */
+/* Leaves the mark and ends the process, unless the record of that turn is done after all. */
 static void
 end_process(mayday_watchdog_t *w, uint64_t turn)
 {
-    mark_t marks[MARKS_MAX], *mark;
-    size_t count = w->mark_count, first = count == MARKS_MAX ? 1 : 0;
     uint64_t place[5];
     bool written;
 
@@ -174,15 +260,7 @@ end_process(mayday_watchdog_t *w, uint64_t turn)
     if (atomic_load_explicit(&w->turn, memory_order_relaxed) != turn) {
         return;
     }
-    count -= first;
-    memcpy(marks, w->marks + first, count * sizeof(marks[0]));
-    mark = &marks[count++];
-    memset(mark, 0, sizeof(*mark));
-    memcpy(mark->key.segment, place, sizeof(mark->key.segment));
-    mark->key.slot = (uint32_t) place[2];
-    mark->key.generation = place[3];
-    mark->position = place[4];
-    written = write_marks(w, marks, count);
+    written = leave_mark(w, place);
     mayday_log(MAYDAY_LOG_ERROR, "MD0604",
                "an event took more than %d ms of CPU time and cannot be interrupted; the agent "
                "ends, its successor sends that event without details%s",
@@ -307,6 +385,8 @@ mayday_watchdog_start(mayday_watchdog_t *w)
         return MAYDAY_ERROR;
     }
     (void) pthread_setname_np(w->thread, "mayday-watchdog");
+    w->watched = pthread_self();
+    catch_crashes(w);
     w->started = true;
     return MAYDAY_OK;
 }
@@ -317,6 +397,7 @@ mayday_watchdog_stop(mayday_watchdog_t *w)
     if (!w->started) {
         return;
     }
+    catch_no_crashes(w);
     pthread_mutex_lock(&w->lock);
     w->stopping = true;
     pthread_cond_signal(&w->changed);

@@ -264,7 +264,7 @@ def test_the_same_rules_do_the_same_on_every_server(up):
         assert result == first, name
 
 
-HANGING_LIBRARY = r"""
+FAULTY_LIBRARY = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stddef.h>
@@ -279,15 +279,19 @@ int pcre2_match_8(const void *code, const unsigned char *subject, size_t len, si
 
     for (volatile unsigned n = 0; memmem(subject, len, "please-hang", 11) != NULL; n++) {
     }
+    if (memmem(subject, len, "please-crash", 12) != NULL) {
+        __builtin_trap();
+    }
     return next(code, subject, len, start, options, data, context);
 }
 """
 
 
-def test_an_event_that_hangs_the_agent_does_so_once(server, up):
-    """With a library that hangs where Mayday's own never should."""
-    source, library = server.directory / "hang.c", server.directory / "hang.so"
-    source.write_text(HANGING_LIBRARY, encoding="ascii")
+@pytest.mark.parametrize("fault", ["hang", "crash"])
+def test_an_event_that_ends_the_agent_does_so_once(server, up, fault):
+    """With a library that hangs or crashes where Mayday's own never should."""
+    source, library = server.directory / "faulty.c", server.directory / "faulty.so"
+    source.write_text(FAULTY_LIBRARY, encoding="ascii")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     preload = f"{os.environ.get('MAYDAY_PRELOAD', '')} {library}".strip()
     program(server, "agent", f'#!/bin/sh\nLD_PRELOAD="{preload}" exec {MAYDAY} "$@"\n')
@@ -300,18 +304,18 @@ end)
     first = server.agent_pid()
     server.get("/shop/before")
     server.events(1)
-    server.get("/shop/please-hang")
+    server.get(f"/shop/please-{fault}")
     server.get("/shop/after")
     began = time.monotonic()
     while time.monotonic() - began < 3:  # traffic does not notice
         assert server.get("/ok/200").status == 200
         time.sleep(0.1)
     events = {e["transaction"].rsplit("/", 1)[1]: e for e in server.events(3, 30)}
-    assert tag(events["please-hang"], "mayday.rule_error") == "the agent had to be ended"
-    assert events["please-hang"]["contexts"]["mayday"]["degraded"] is True
+    assert tag(events[f"please-{fault}"], "mayday.rule_error") == "the agent had to be ended"
+    assert events[f"please-{fault}"]["contexts"]["mayday"]["degraded"] is True
     assert tag(events["before"], "looked") == tag(events["after"], "looked") == "yes"
     assert server.agent_pid() != first
-    assert "MD0604" in server.error_log.read_text()
+    assert ("MD0604" in server.error_log.read_text()) == (fault == "hang")
     assert not (server.run_directory() / "rules.hung").exists()
 
 

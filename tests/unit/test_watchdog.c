@@ -1,8 +1,10 @@
-/* The watchdog: it ends a process that hangs, and its successor knows where. */
+/* The watchdog: where a process hangs or crashes, it ends, and its successor knows where. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,6 +107,82 @@ test_watchdog__ends_what_hangs_and_marks_it_once(void **state)
     assert_int_equal(access(f->file, F_OK), -1);
 }
 
+static unsigned
+overflow(unsigned depth)
+{
+    volatile unsigned room[1024];
+
+    room[0] = depth;
+    return depth == 0 ? 0 : overflow(depth - 1) + room[0];
+}
+
+/* A process that crashes, within the record or behind it; returns how it ended. */
+static int
+crash_in(const fixture_t *f, const mayday_lane_record_t *record, unsigned how, bool within)
+{
+    static const int signals[] = {SIGSEGV, SIGABRT, SIGFPE};
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        mayday_watchdog_t *w = mayday_watchdog_new(f->dir);
+        volatile char *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        alarm(30);
+        for (size_t i = 0; i < MAYDAY_COUNT(signals); i++) { /* cmocka's catch them */
+            (void) signal(signals[i], SIG_DFL);
+        }
+        if (w == NULL || mayday_watchdog_start(w) != MAYDAY_OK) {
+            _exit(99);
+        }
+        (void) mayday_watchdog_begin(w, record);
+        if (!within) {
+            mayday_watchdog_end(w);
+        }
+        switch (how) {
+        case 0:
+            *nowhere = 1;
+            break;
+        case 1:
+            abort();
+        case 2:
+            (void) raise(SIGFPE);
+            break;
+        default:
+            _exit(overflow(1u << 30) == 1 ? 99 : 98);
+        }
+        _exit(98);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void
+test_watchdog__marks_what_crashes(void **state)
+{
+    fixture_t *f = *state;
+
+    static const int signals[] = {SIGSEGV, SIGABRT, SIGFPE, SIGSEGV};
+
+    for (unsigned how = 0; how < MAYDAY_COUNT(signals); how++) {
+        mayday_lane_record_t record = record_at(0xcd, how, 4096);
+        mayday_watchdog_t *w;
+        int status = crash_in(f, &record, how, false);
+
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signals[how]);
+        assert_int_equal(access(f->file, F_OK), -1);
+        status = crash_in(f, &record, how, true);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signals[how]);
+        w = mayday_watchdog_new(f->dir);
+        assert_non_null(w);
+        assert_true(mayday_watchdog_begin(w, &record));
+        mayday_watchdog_end(w);
+        mayday_watchdog_stored(w);
+        mayday_watchdog_free(w);
+    }
+}
+
 static void
 test_watchdog__leaves_alone_what_goes_on(void **state)
 {
@@ -166,6 +244,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_watchdog__ends_what_hangs_and_marks_it_once),
+        TEST(test_watchdog__marks_what_crashes),
         TEST(test_watchdog__leaves_alone_what_goes_on),
         TEST(test_watchdog_new__hostile_files),
     };
