@@ -74,7 +74,7 @@ sandbox_format(lua_State *L)
     }
     if (len > MAYDAY_RULES_BLOCK_MAX) {
         mayday_rules_raise(L, "string.format takes at most %d MiB of text",
-                           (int) (MAYDAY_RULES_BLOCK_MAX / (1024 * 1024)));
+                           (int) (MAYDAY_RULES_BLOCK_MAX >> 20));
     }
     return original(L, FORMAT);
 }
@@ -230,9 +230,11 @@ sandbox_char(lua_State *L)
     luaL_buffinit(L, &b);
     for (int i = 1; i <= n; i++) {
         lua_Number byte = number_at(L, i);
+        char c;
 
         luaL_argcheck(L, byte >= 0 && byte < 256, i, "invalid value");
-        luaL_addchar(&b, (char) (unsigned char) byte);
+        c = (char) (unsigned char) byte;
+        luaL_addlstring(&b, &c, 1);
     }
     luaL_pushresult(&b);
     return 1;
