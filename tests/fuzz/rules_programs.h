@@ -105,6 +105,12 @@ static const char *const fuzz_functions[] = {"assert",
                                              "mayday.re.match",
                                              "mayday.re.find",
                                              "mayday.re.gsub",
+                                             "bots.classify",
+                                             "bots.is_bot",
+                                             "bots.is_probe",
+                                             "pii.scrub",
+                                             "pii.text",
+                                             "routes.normalise",
                                              "mayday.before_send",
                                              "mayday.add_event_processor"};
 static const char *const fuzz_metamethods[] = {
@@ -302,7 +308,10 @@ fuzz_block(fuzz_t *z, unsigned statements)
 static inline void
 fuzz_rules(fuzz_t *z)
 {
-    fputs("local mayday = require 'mayday'\nlocal kept, a, b, c, d = {}, {}, 'x', 1, nil\n"
+    fputs("local mayday = require 'mayday'\n"
+          "local bots, pii = require 'mayday.bots', require 'mayday.pii'\n"
+          "local routes = require 'mayday.routes'\n"
+          "local kept, a, b, c, d = {}, {}, 'x', 1, nil\n"
           "mayday.before_send(function(event, hint)\n"
           "if event.level == 'debug' then event.tags = {ok = 'yes'} return event end\n",
           z->out);
