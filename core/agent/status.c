@@ -150,6 +150,19 @@ add_problem(cJSON *problems, const char *what, const char *detail)
     cJSON_AddItemToArray(problems, cJSON_CreateString(problem));
 }
 
+/* What becomes of events while the rules cannot be loaded. */
+static const char *
+rules_unloaded(const mayday_pipeline_info_t *info)
+{
+    if (info->rules_loaded_us > 0) {
+        return "the rules cannot be loaded, the old rules stay in force";
+    }
+    if (info->rules_observe) {
+        return "the rules cannot be loaded, nothing is observed until they load";
+    }
+    return "the rules cannot be loaded, events go out without details until they load";
+}
+
 static void
 add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *delivery)
 {
@@ -157,7 +170,7 @@ add_problems(cJSON *document, const mayday_pipeline_info_t *info, const cJSON *d
     const cJSON *dsn;
 
     if (info->rules_error[0] != '\0') {
-        add_problem(problems, "the rules cannot be loaded", info->rules_error);
+        add_problem(problems, rules_unloaded(info), info->rules_error);
     }
     if (info->rules_failing) {
         add_problem(problems, "the rules fail on every event", info->rules_failure);
