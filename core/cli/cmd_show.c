@@ -444,6 +444,17 @@ show_log(const mayday_term_t *term, const cJSON *lines)
     }
 }
 
+/* Where nobody gave a trace its id is the event's, which the page ends with. */
+static void
+show_trace(const mayday_term_t *term, const cJSON *event)
+{
+    const char *id = mayday_json_string(get(get(event, "contexts"), "trace"), "trace_id");
+
+    if (strcmp(id, mayday_json_string(event, "event_id")) != 0) {
+        line(term, "trace", id);
+    }
+}
+
 /* The team's own; Mayday's say what stands elsewhere on the page. */
 static void
 show_tags(const mayday_term_t *term, const cJSON *tags)
@@ -473,7 +484,7 @@ show_rest(const mayday_term_t *term, const cJSON *event)
     show_tags(term, get(event, "tags"));
     show_list(term, "extra", get(event, "extra"));
     fputc('\n', term->out);
-    line(term, "trace", mayday_json_string(get(contexts, "trace"), "trace_id"));
+    show_trace(term, event);
     label(term, "server");
     (void) mayday_term_text(term, MAYDAY_STYLE_PLAIN,
                             mayday_slice_str(mayday_json_string(event, "server_name")), 0);
