@@ -34,6 +34,9 @@ rules_being_loaded(lua_State *L, const char *name)
 {
     mayday_rules_t *rules = mayday_rules_of(L);
 
+    if (lua_istable(L, 1) && lua_isfunction(L, 2)) {
+        mayday_rules_raise(L, "write mayday.%s with a dot, not with a colon", name);
+    }
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (rules->loaded) {
         mayday_rules_raise(L, "mayday.%s may only be called while the rules are loaded", name);
@@ -114,6 +117,14 @@ static const luaL_Reg functions[] = {
     {"log", log_text},
 };
 
+/* A misspelt name would be nil, and nothing would say so where it is not called. */
+static int
+no_such_name(lua_State *L)
+{
+    mayday_rules_raise(L, "there is no mayday.%s",
+                       lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2));
+}
+
 static void
 open_mayday(lua_State *L)
 {
@@ -126,6 +137,12 @@ open_mayday(lua_State *L)
     lua_setfield(L, -2, "version");
     mayday_rules_re_open(L);
     lua_setfield(L, -2, "re");
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, no_such_name);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    (void) lua_setmetatable(L, -2);
 }
 
 /*
@@ -341,7 +358,7 @@ take_reason(lua_State *L, mayday_rules_result_t *result, const mayday_hook_t *ho
     if (!lua_isnil(L, -2) || lua_type(L, -1) != LUA_TSTRING) {
         mayday_rules_raise(L, "%s: %s must return the event, or nil and a reason; it returned %s",
                            hook->where, hook->kind,
-                           lua_isnil(L, -2)     ? "nil without a reason"
+                           lua_isnil(L, -2) ? "nil without a reason (is `return event` missing?)"
                            : lua_istable(L, -2) ? "another table"
                                                 : luaL_typename(L, -2));
     }

@@ -83,6 +83,21 @@ push_slice(lua_State *L, mayday_slice_t s)
 
 /* ---- classes ---- */
 
+/* The names of all classes, as "monitor, search, …". */
+static const char *
+push_classes(lua_State *L)
+{
+    luaL_Buffer list;
+
+    luaL_buffinit(L, &list);
+    for (int class = MAYDAY_BOT_NONE + 1; class < MAYDAY_BOT_CLASS_MAX; class ++) {
+        luaL_addstring(&list, class == MAYDAY_BOT_NONE + 1 ? "" : ", ");
+        luaL_addstring(&list, mayday_bot_class_name((mayday_bot_class_t) class));
+    }
+    luaL_pushresult(&list);
+    return lua_tostring(L, -1);
+}
+
 /* The class named at index. Names are constants of the rules, so a wrong one is a mistake. */
 static mayday_bot_class_t
 class_at(lua_State *L, int index)
@@ -93,9 +108,11 @@ class_at(lua_State *L, int index)
         class = mayday_bot_class_find(slice_at(L, index));
     }
     if (class == MAYDAY_BOT_NONE) {
-        mayday_rules_raise(L, "there is no class of bots '%s'",
-                           lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index)
-                                                             : luaL_typename(L, index));
+        const char *name =
+            lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : luaL_typename(L, index);
+
+        mayday_rules_raise(L, "there is no class of bots '%s'; there are %s", name,
+                           push_classes(L));
     }
     return class;
 }

@@ -186,6 +186,22 @@ add(lua_State *L)
 
 /* ---- options ---- */
 
+/* The names of all kinds, as "email, card, …". */
+static const char *
+push_kinds(lua_State *L, const mayday_pii_owns_t *owns)
+{
+    luaL_Buffer list;
+    const char *name;
+
+    luaL_buffinit(L, &list);
+    for (unsigned kind = 0; (name = mayday_pii_name(owns, kind)) != NULL; kind++) {
+        luaL_addstring(&list, kind == 0 ? "" : ", ");
+        luaL_addstring(&list, name);
+    }
+    luaL_pushresult(&list);
+    return lua_tostring(L, -1);
+}
+
 static unsigned
 kind_named(lua_State *L, const mayday_pii_owns_t *owns, int index)
 {
@@ -197,7 +213,8 @@ kind_named(lua_State *L, const mayday_pii_owns_t *owns, int index)
             return kind;
         }
     }
-    mayday_rules_raise(L, "there is no kind '%s' of personal data", name);
+    mayday_rules_raise(L, "there is no kind '%s' of personal data; there are %s", name,
+                       push_kinds(L, owns));
 }
 
 /* The kinds in the list at the top. */
@@ -556,6 +573,9 @@ scrub(lua_State *L)
     mayday_event_t *event = mayday_rules_event_at(L, 1);
     walk_t walk;
 
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        mayday_rules_raise(L, "pii.scrub: table expected, got string; pii.text scrubs a string");
+    }
     luaL_checktype(L, 1, LUA_TTABLE);
     begin(&walk, L);
     if (event == NULL) {
