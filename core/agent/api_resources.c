@@ -362,7 +362,7 @@ post_purge(const mayday_request_t *request, mayday_store_t *store, mayday_answer
 {
     cJSON *body = body_object(request, answer), *document;
     mayday_store_purge_t what;
-    uint64_t purged = 0;
+    mayday_store_purged_t purged;
 
     if (body == NULL) {
         return;
@@ -374,7 +374,8 @@ post_purge(const mayday_request_t *request, mayday_store_t *store, mayday_answer
         mayday_answer_error(answer, MHD_HTTP_INTERNAL_SERVER_ERROR, mayday_store_error(store));
     } else {
         document = cJSON_CreateObject();
-        cJSON_AddNumberToObject(document, "purged", (double) purged);
+        cJSON_AddNumberToObject(document, "purged", (double) purged.events);
+        cJSON_AddNumberToObject(document, "dropped", (double) purged.dropped);
         answer_json(answer, MHD_HTTP_OK, document);
     }
     cJSON_Delete(body);

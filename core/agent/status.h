@@ -10,7 +10,8 @@
  *   GET  /v1/dropped?limit=&reason=&kind=&since=        {"events":[row …]}: what rules dropped
  *   POST /v1/send-event          {"dsn":"…"} or {}: {"results":[{"dsn","status","event_id",
  *                                "answer","error"}]}
- *   POST /v1/purge               {"user":…} | {"before_us":…} | {"all":true}: {"purged":N}
+ *   POST /v1/purge               {"user":…} | {"before_us":…} | {"all":true}:
+ *                                {"purged":N,"dropped":M}, M of the N by rules before
  *
  * Errors are {"error":"…"} with a 4xx or 5xx status. Without its store the agent
  * still answers /v1/status, with a problem and what the living lanes count, and

@@ -296,15 +296,21 @@ typedef struct {
     bool all;
 } mayday_store_purge_t;
 
+typedef struct {
+    uint64_t events;  /* all                        */
+    uint64_t dropped; /* of these, by rules, before */
+} mayday_store_purged_t;
+
 /*
  * Erases events, queue rows and dropped ones included, and compacts the file so
- * that nothing is left in it; of a user all dropped ones go that hold the text
- * anywhere. Files that were moved aside as corrupt go whole. Counts stay.
- * *purged: how many events, also on an error. Takes its own transactions.
+ * that nothing is left in it. Dropped ones have no user any more: of a user those
+ * go that hold the text as a whole value. Files that were moved aside as corrupt
+ * go whole. Counts stay. *purged: how many, also on an error. Takes its own
+ * transactions.
  */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_purge(mayday_store_t *store,
                                                  const mayday_store_purge_t *what,
-                                                 uint64_t *purged);
+                                                 mayday_store_purged_t *purged);
 
 /*
  * How often this process has purged: whoever keeps events in memory forgets them

@@ -122,7 +122,7 @@ mayday_store_dropped_trim(mayday_store_t *store, uint64_t before_us, uint64_t no
 
 mayday_rc_t
 mayday_store_dropped_purge(mayday_store_t *store, const mayday_store_purge_t *what,
-                           uint64_t *purged)
+                           mayday_store_purged_t *purged)
 {
     sqlite3_stmt *statement;
     uint64_t count;
@@ -145,7 +145,8 @@ mayday_store_dropped_purge(mayday_store_t *store, const mayday_store_purge_t *wh
         mayday_store_rollback(store);
         return rc;
     }
-    *purged += count;
+    purged->events += count;
+    purged->dropped += count;
     return MAYDAY_OK;
 }
 

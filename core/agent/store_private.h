@@ -90,7 +90,7 @@ MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_trim(mayday_store_t *store, u
 /* Takes a transaction of its own; adds to *purged. */
 MAYDAY_MUST_CHECK mayday_rc_t mayday_store_dropped_purge(mayday_store_t *store,
                                                          const mayday_store_purge_t *what,
-                                                         uint64_t *purged);
+                                                         mayday_store_purged_t *purged);
 
 /* ---- the file (store_schema.c) ---- */
 

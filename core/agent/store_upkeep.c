@@ -301,14 +301,15 @@ compact(mayday_store_t *store)
 }
 
 mayday_rc_t
-mayday_store_purge(mayday_store_t *store, const mayday_store_purge_t *what, uint64_t *purged)
+mayday_store_purge(mayday_store_t *store, const mayday_store_purge_t *what,
+                   mayday_store_purged_t *purged)
 {
     sqlite3_int64 after_row = 0;
     mayday_rc_t rc;
     size_t count;
 
     assert(!store->writing);
-    *purged = 0;
+    *purged = (mayday_store_purged_t){0};
     if (!what->all && what->before_us == 0 && what->user.len == 0) {
         snprintf(store->error, sizeof(store->error), "nothing was said to be purged");
         return MAYDAY_INVALID;
@@ -316,7 +317,7 @@ mayday_store_purge(mayday_store_t *store, const mayday_store_purge_t *what, uint
     do {
         rc = purge_batch(store, what, &after_row, &count);
         if (rc == MAYDAY_OK) {
-            *purged += count;
+            purged->events += count;
         }
     } while (rc == MAYDAY_OK && count > 0);
     if (rc == MAYDAY_OK) {

@@ -14,6 +14,9 @@
 static const char help[] =
     "Erases events from the store and the delivery queue, and leaves nothing of them in the "
     "files.\n"
+    "Events that rules dropped are kept without their user: with --user those go in which ID "
+    "stands\n"
+    "as a whole value.\n"
     "What was sent already is the receiver's. Asks first, unless --yes is given.\n\n"
     "      --user ID        of a user: the id, mail address, name or address as reported\n"
     "      --before TIME    older than a time (2026-11-22, \"2026-11-22 14:30\") or an age (7d)\n"
@@ -78,7 +81,7 @@ confirm(const mayday_cli_t *cli, const mayday_buf_t *words)
 static int
 purge(mayday_cli_t *cli, const cJSON *request)
 {
-    char *body = cJSON_PrintUnformatted(request), text[32];
+    char *body = cJSON_PrintUnformatted(request), text[32], dropped[32];
     cJSON *answer;
     int exit_code;
 
@@ -90,8 +93,14 @@ purge(mayday_cli_t *cli, const cJSON *request)
     cJSON_free(body);
     if (answer != NULL) {
         mayday_cli_number(text, sizeof(text), mayday_json_number(answer, "purged"));
-        mayday_term_say(&cli->term, MAYDAY_STYLE_PLAIN, "%s event%s erased.\n", text,
+        mayday_cli_number(dropped, sizeof(dropped), mayday_json_number(answer, "dropped"));
+        mayday_term_say(&cli->term, MAYDAY_STYLE_PLAIN, "%s event%s erased", text,
                         strcmp(text, "1") == 0 ? "" : "s");
+        if (strcmp(dropped, "0") != 0) {
+            mayday_term_say(&cli->term, MAYDAY_STYLE_PLAIN, ", of these %s that rules had dropped",
+                            dropped);
+        }
+        fputs(".\n", cli->term.out);
         cJSON_Delete(answer);
     }
     return exit_code;

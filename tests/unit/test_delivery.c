@@ -346,7 +346,7 @@ test_delivery__purged_events_are_not_sent(void **state)
 {
     fixture_t *f = *state;
     mayday_store_purge_t all = {.all = true};
-    uint64_t purged;
+    mayday_store_purged_t purged;
 
     behave(f, "[{\"times\":0,\"delay\":0.3}]");
     add(f, 100);

@@ -117,7 +117,7 @@ test_hand__purged_event_is_not_sent(void **state)
 {
     fixture_t *f = *state;
     mayday_store_purge_t all = {.all = true};
-    uint64_t purged;
+    mayday_store_purged_t purged;
     arrived_t got;
 
     behave(f, "[{\"times\":16,\"delay\":1}]");
@@ -125,7 +125,7 @@ test_hand__purged_event_is_not_sent(void **state)
     hand(f, 100);
     WAIT_FOR(infos(f).info[0].in_flight == IN_FLIGHT);
     OK(mayday_store_purge(f->store, &all, &purged));
-    assert_int_equal(purged, 100);
+    assert_int_equal(purged.events, 100);
     WAIT_FOR(infos(f).info[0].queued == 0 && infos(f).info[0].in_flight == 0);
     hand(f, 1);
     WAIT_FOR(count_of(f, "sent", "") == 1);
@@ -138,12 +138,12 @@ test_hand__event_purged_between_commit_and_hand_is_not_sent(void **state)
 {
     fixture_t *f = *state;
     mayday_store_purge_t all = {.all = true};
-    uint64_t purged;
+    mayday_store_purged_t purged;
 
     start_idle(f);
     add_kept(f, 10, MAYDAY_SLICE(""));
     OK(mayday_store_purge(f->store, &all, &purged));
-    assert_int_equal(purged, 10);
+    assert_int_equal(purged.events, 10);
     hand_kept(f, MAYDAY_SLICE(""));
     hand(f, 1);
     WAIT_FOR(count_of(f, "sent", "") == 1);

@@ -193,23 +193,55 @@ static void
 test_purge__erases_dropped_ones(void **state)
 {
     fixture_t *f = *state;
-    uint64_t purged;
+    mayday_store_purged_t purged;
 
     add_dropped(f, 1, "bot");
     add_dropped(f, 2, "bot");
     OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.user = MAYDAY_SLICE("joe")}, &purged));
-    assert_true(purged == 0);
+    assert_true(purged.events == 0);
     OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.before_us = NOW_US + 2}, &purged));
-    assert_true(purged == 1);
+    assert_true(purged.events == 1);
     OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.user = MAYDAY_SLICE("jane \"x\"")},
                           &purged));
-    assert_true(purged == 1);
+    assert_true(purged.events == 1);
     assert_false(bytes_hold(f, "jane"));
     add_dropped(f, 3, "bot");
     OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.all = true}, &purged));
-    assert_true(purged == 1);
+    assert_true(purged.events == 1);
     assert_false(bytes_hold(f, "jane"));
     assert_sizes_hold(f);
+}
+
+static void
+test_purge__of_dropped_ones_only_by_a_whole_value(void **state)
+{
+    static const char *const texts[] = {"nobody", "1", "80", "8080", "key"};
+    fixture_t *f = *state;
+    mayday_store_dropped_t dropped = sample(1, "bot");
+    mayday_store_purged_t purged;
+
+    dropped.json = MAYDAY_SLICE("{\"tags\":{\"key\":\"nobody_there\"},\"port\":80,\"lineno\":1,"
+                                "\"url\":\"http://a:8080/1\",\"user\":{\"id\":4711},"
+                                "\"headers\":[[\"X-User\",\"jane\"]]}");
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_dropped_add(f->store, &dropped));
+    OK(mayday_store_commit(f->store));
+    for (size_t i = 0; i < MAYDAY_COUNT(texts); i++) {
+        OK(mayday_store_purge(
+            f->store, &(mayday_store_purge_t){.user = mayday_slice_str(texts[i])}, &purged));
+        assert_true(purged.events == 0 && purged.dropped == 0);
+    }
+    add_dropped(f, 2, "bot");
+    OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.user = MAYDAY_SLICE("jane")},
+                          &purged));
+    assert_true(purged.events == 1 && purged.dropped == 1);
+    dropped.event_id = MAYDAY_SLICE("00000003000000000000000000000000");
+    OK(mayday_store_begin(f->store));
+    OK(mayday_store_dropped_add(f->store, &dropped));
+    OK(mayday_store_commit(f->store));
+    OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.user = MAYDAY_SLICE("4711")},
+                          &purged));
+    assert_true(purged.dropped == 1);
 }
 
 /* ---- counts per rule ---- */
@@ -308,6 +340,7 @@ main(void)
         TEST(test_event_json__of_a_dropped_one),
         TEST(test_trim__age_of_dropped_ones),
         TEST(test_purge__erases_dropped_ones),
+        TEST(test_purge__of_dropped_ones_only_by_a_whole_value),
         TEST(test_rule_count__adds_up),
         TEST(test_rule_count__rows_are_bounded),
         TEST(test_trim__lines_of_old_rules),

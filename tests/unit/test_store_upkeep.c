@@ -130,7 +130,8 @@ test_purge__nothing_asked_is_invalid(void **state)
 {
     fixture_t *f = *state;
     mayday_store_purge_t what = {0};
-    uint64_t purged, purges = mayday_store_purges();
+    mayday_store_purged_t purged;
+    uint64_t purges = mayday_store_purges();
 
     add_now(f->store, &(sample_t){.number = 1});
     assert_int_equal(mayday_store_purge(f->store, &what, &purged), MAYDAY_INVALID);
@@ -160,7 +161,8 @@ test_purge__user_by_any_of_its_names(void **state)
     };
     fixture_t *f = *state;
     mayday_store_purge_t what = {.user = MAYDAY_SLICE("4711")};
-    uint64_t purged, purges = mayday_store_purges();
+    mayday_store_purged_t purged;
+    uint64_t purges = mayday_store_purges();
     unsigned number = 0;
 
     for (size_t i = 0; i < MAYDAY_COUNT(theirs); i++) {
@@ -170,7 +172,7 @@ test_purge__user_by_any_of_its_names(void **state)
         add_now(f->store, &(sample_t){.number = number++, .json = others[i], .dsns = {DSN_A}});
     }
     OK(mayday_store_purge(f->store, &what, &purged));
-    assert_int_equal(purged, MAYDAY_COUNT(theirs));
+    assert_int_equal(purged.events, MAYDAY_COUNT(theirs));
     assert_int_equal(query(f, "SELECT count(*) FROM queue"), MAYDAY_COUNT(others));
     assert_int_equal(mayday_store_purges(), purges + 1);
     assert_sums_hold(f);
@@ -182,7 +184,7 @@ test_purge__leaves_no_byte_behind(void **state)
     fixture_t *f = *state;
     mayday_store_purge_t what = {.user = MAYDAY_SLICE("bob@example.com")};
     char json[4000], path[128];
-    uint64_t purged;
+    mayday_store_purged_t purged;
     FILE *file;
 
     snprintf(json, sizeof(json), "{\"user\":{\"email\":\"bob@example.com\"},\"pad\":\"%03000d\"}",
@@ -197,7 +199,7 @@ test_purge__leaves_no_byte_behind(void **state)
     fclose(file);
     assert_true(bytes_hold(f, "bob@example.com"));
     OK(mayday_store_purge(f->store, &what, &purged));
-    assert_int_equal(purged, 50);
+    assert_int_equal(purged.events, 50);
     assert_false(bytes_hold(f, "bob@example.com"));
     assert_true(bytes_hold(f, "keep"));
     assert_int_equal(files(f, "store.sqlite.corrupt-"), 0);
@@ -212,7 +214,7 @@ test_purge__all_keeps_counts_and_goes_on_counting_rows(void **state)
     mayday_store_query_t q = {.limit = 10};
     seen_t before = {0}, after = {0};
     struct stat st;
-    uint64_t purged;
+    mayday_store_purged_t purged;
 
     OK(mayday_store_begin(f->store));
     OK(mayday_store_count(f->store, "sent", "", 3));
@@ -222,7 +224,7 @@ test_purge__all_keeps_counts_and_goes_on_counting_rows(void **state)
     OK(mayday_store_commit(f->store));
     OK(mayday_store_events(f->store, &q, see_row, &before));
     OK(mayday_store_purge(f->store, &what, &purged));
-    assert_int_equal(purged, 1000);
+    assert_int_equal(purged.events, 1000);
     assert_int_equal(query(f, "SELECT count(*) FROM issues"), 0);
     assert_int_equal(count_of(f->store, "sent", ""), 3);
     assert_int_equal(stat(f->path, &st), 0);
@@ -238,13 +240,13 @@ test_purge__before_a_time(void **state)
 {
     fixture_t *f = *state;
     mayday_store_purge_t what = {.before_us = NOW_US + 3};
-    uint64_t purged;
+    mayday_store_purged_t purged;
 
     for (unsigned i = 1; i <= 5; i++) {
         add_now(f->store, &(sample_t){.number = i, .issue = (uint8_t) i});
     }
     OK(mayday_store_purge(f->store, &what, &purged));
-    assert_int_equal(purged, 2);
+    assert_int_equal(purged.events, 2);
     assert_int_equal(query(f, "SELECT count(*) FROM issues"), 3);
     assert_sums_hold(f);
 }
