@@ -90,9 +90,9 @@ push_classes(lua_State *L)
     luaL_Buffer list;
 
     luaL_buffinit(L, &list);
-    for (int class = MAYDAY_BOT_NONE + 1; class < MAYDAY_BOT_CLASS_MAX; class ++) {
-        luaL_addstring(&list, class == MAYDAY_BOT_NONE + 1 ? "" : ", ");
-        luaL_addstring(&list, mayday_bot_class_name((mayday_bot_class_t) class));
+    for (int i = MAYDAY_BOT_NONE + 1; i < MAYDAY_BOT_CLASS_MAX; i++) {
+        luaL_addstring(&list, i == MAYDAY_BOT_NONE + 1 ? "" : ", ");
+        luaL_addstring(&list, mayday_bot_class_name((mayday_bot_class_t) i));
     }
     luaL_pushresult(&list);
     return lua_tostring(L, -1);
