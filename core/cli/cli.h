@@ -45,6 +45,8 @@ typedef struct {
     bool json, all, yes, dropped;
 
     char socket_path[MAYDAY_SOCKET_PATH_SIZE]; /* set by mayday_find_agent */
+    char silent[256];    /* the run directory of another instance, without an agent; or "" */
+    size_t silent_count; /* how many there are; only where the instance was searched for   */
 } mayday_cli_t;
 
 struct mayday_command {

@@ -422,6 +422,28 @@ show_text(const mayday_term_t *term, const cJSON *status, bool healthy)
     show_place(term, "directory", mayday_json_string(agent, "directory"));
 }
 
+/* Who asks without -d may have another one in mind. */
+static void
+show_silent(const mayday_cli_t *cli)
+{
+    const mayday_term_t *term = &cli->term;
+    const char *name = strrchr(cli->silent, '/');
+
+    if (cli->silent_count == 0) {
+        return;
+    }
+    mayday_term_say(term, MAYDAY_STYLE_DIM, "\nanother instance, ");
+    (void) mayday_term_text(term, MAYDAY_STYLE_DIM,
+                            mayday_slice_str(name == NULL ? cli->silent : name + 1), 0);
+    mayday_term_say(term, MAYDAY_STYLE_DIM, ", has no agent: mayday -d ");
+    (void) mayday_term_text(term, MAYDAY_STYLE_DIM, mayday_slice_str(cli->silent), 0);
+    mayday_term_say(term, MAYDAY_STYLE_DIM, " status");
+    if (cli->silent_count > 1) {
+        mayday_term_say(term, MAYDAY_STYLE_DIM, "; and %zu more", cli->silent_count - 1);
+    }
+    fputc('\n', term->out);
+}
+
 static void
 show_json(const mayday_term_t *term, cJSON *status)
 {
@@ -466,6 +488,7 @@ run(mayday_cli_t *cli)
     healthy = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(status, "healthy"));
     if (text) {
         show_text(&cli->term, status, healthy);
+        show_silent(cli);
     } else if (metrics) {
         exit_code = show_metrics(cli);
     } else {

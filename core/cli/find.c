@@ -310,6 +310,8 @@ find(mayday_cli_t *cli, instances_t **found)
         return (*found)->answering_count == 0 ? MAYDAY_NOT_FOUND : MAYDAY_BUSY;
     }
     memcpy(cli->socket_path, (*found)->answering[0].socket_path, sizeof(cli->socket_path));
+    memcpy(cli->silent, (*found)->silent[0].run_dir, sizeof(cli->silent));
+    cli->silent_count = (*found)->silent_count;
     return MAYDAY_OK;
 }
 
