@@ -27,7 +27,7 @@
 #define TICK_MS 250
 #define API_RETRY_US UINT64_C(5000000)
 #define END_GRACE_S 2 /* beyond the shutdown timeout, then it ends without order */
-#define EXIT_USAGE 64
+#define EXIT_USAGE 2
 #define EXIT_AGAIN 1
 
 typedef enum { GO_ON, END_SERVER_GONE, END_SIGNAL, END_REPLACE, END_FAILED } fate_t;

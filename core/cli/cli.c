@@ -19,6 +19,7 @@ mayday_cli_error(const char *fmt, ...)
 {
     va_list args;
 
+    fflush(stdout); /* in their order, also where both go to one file */
     fputs("mayday: ", stderr);
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);
@@ -31,6 +32,7 @@ mayday_cli_error_text(const char *prefix, const char *text)
 {
     mayday_term_t term;
 
+    fflush(stdout);
     mayday_term_init(&term, stderr);
     fprintf(stderr, "mayday: %s", prefix);
     (void) mayday_term_text(&term, MAYDAY_STYLE_PLAIN, mayday_slice_str(text), 0);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "core/agent/status.h"
+#include "core/capture/kind_format.h"
 #include "core/cli/client.h"
 #include "core/cli/row.h"
 #include "core/event/json.h"
@@ -64,6 +65,31 @@ static const char tail_help[] =
 
 /* ---- events ---- */
 
+/* Refuses what would only find nothing. */
+static int
+check_filters(const mayday_cli_t *cli)
+{
+    char storage[1024];
+    mayday_buf_t kinds;
+    bool known = cli->kind == NULL;
+
+    mayday_buf_init(&kinds, storage, sizeof(storage));
+    for (unsigned kind = 0; kind < MAYDAY_KIND_MAX; kind++) {
+        const char *name = mayday_kind_name((mayday_kind_t) kind);
+
+        known = known || strcmp(cli->kind, name) == 0;
+        mayday_buf_addf(&kinds, "%s%s", kind == 0 ? "" : ", ", name);
+    }
+    if (!known) {
+        return mayday_cli_usage(cli, "--kind is one of %s", kinds.data);
+    }
+    if (cli->issue != NULL &&
+        (cli->issue[0] == '\0' || cli->issue[strspn(cli->issue, "0123456789abcdef")] != '\0')) {
+        return mayday_cli_usage(cli, "--issue is hex digits, the member issue of --json");
+    }
+    return MAYDAY_EXIT_OK;
+}
+
 static int
 events_path(mayday_cli_t *cli, mayday_buf_t *path)
 {
@@ -102,6 +128,10 @@ ask(mayday_cli_t *cli, int *exit_code)
     char storage[PATH_SIZE];
     mayday_buf_t path;
 
+    *exit_code = check_filters(cli);
+    if (*exit_code != MAYDAY_EXIT_OK) {
+        return NULL;
+    }
     mayday_buf_init(&path, storage, sizeof(storage));
     mayday_buf_adds(&path, cli->dropped ? MAYDAY_API_DROPPED : MAYDAY_API_EVENTS);
     *exit_code = events_path(cli, &path);
@@ -133,8 +163,11 @@ run_events(mayday_cli_t *cli)
     cJSON *answer, *rows, *row;
     int exit_code, n;
 
-    if (cli->dropped ? cli->issue != NULL : cli->reason != NULL) {
-        return mayday_cli_usage(cli, "--reason is for --dropped, which are of no issue");
+    if (cli->reason != NULL && !cli->dropped) {
+        return mayday_cli_usage(cli, "--reason needs --dropped");
+    }
+    if (cli->issue != NULL && cli->dropped) {
+        return mayday_cli_usage(cli, "dropped events are of no issue: --issue or --dropped");
     }
     answer = ask(cli, &exit_code);
     if (answer == NULL) {

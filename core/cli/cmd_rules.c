@@ -3,8 +3,10 @@
  * It does so in this process, with the agent's own rules and their bounds; nothing
  * of a running agent is changed, and none is needed.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/agent/log.h"
 #include "core/cli/diff.h"
@@ -34,10 +36,10 @@ static const char help[] =
     "  -d, --directory DIR  the instance whose store is read; without an agent, its state "
     "directory\n\n"
     "Events are as they went out: scrubbed, and changed by the rules of then. Where there is\n"
-    "neither agent nor store nor --event, the file is loaded all the same. mayday.hmac has a key\n"
-    "of the test's own.\n\n"
-    "Exit status: 0 well; 1 the rules fail on an event, or do not load; 2 misused, or there is no\n"
-    "such event or instance.\n\n"
+    "neither agent nor store nor --event, or the store is empty, the file is loaded all the same,\n"
+    "unless --last or --dropped asked for events. mayday.hmac has a key of the test's own.\n\n"
+    "Exit status: 0 well; 1 the rules fail on an event, or do not load; 2 misused, or events were\n"
+    "asked for and there are none.\n\n"
     "Examples:\n"
     "  mayday rules test /etc/mayday/rules.lua\n"
     "  mayday rules test rules.lua --last 500 --format=json | jq .summary\n"
@@ -229,7 +231,7 @@ show_loaded(const test_t *test, const char *file, const char *error)
 }
 
 static void
-show_end(const test_t *test, int exit_code)
+show_end(const test_t *test)
 {
     if (test->json) {
         char *text;
@@ -243,11 +245,27 @@ show_end(const test_t *test, int exit_code)
         cJSON_Delete(json);
     } else if (test->trials.events > 0) {
         mayday_trials_show(test->term, &test->trials);
-    } else if (exit_code == MAYDAY_EXIT_OK) {
-        fputs("There was no event to run it over: no agent and no store was found here, or it is "
-              "empty.\nGive some with --event FILE.\n",
-              test->term->out);
     }
+}
+
+/* Why it ran over nothing. Returns the exit code: the file was loaded, if that is all. */
+static int
+show_none(const test_t *test, const mayday_cli_t *cli, bool found)
+{
+    const char *why = !found ? "no agent answers, and there is no store in " MAYDAY_SOURCE_STORES
+                      : cli->reason != NULL ? "the store holds no event dropped for this reason"
+                      : cli->dropped        ? "the store holds no event that rules dropped"
+                                            : "the store is empty";
+
+    if (cli->last != NULL || cli->dropped) {
+        mayday_cli_error("there is no event to run it over: %s", why);
+        return MAYDAY_EXIT_USAGE;
+    }
+    if (!test->json) {
+        fprintf(test->term->out,
+                "There is no event to run it over: %s.\nGive some with --event FILE.\n", why);
+    }
+    return MAYDAY_EXIT_OK;
 }
 
 /* Runs the rules over what was asked for. Returns the exit code. */
@@ -268,11 +286,12 @@ run_over(mayday_cli_t *cli, test_t *test, unsigned last)
     }
     if (exit_code == MAYDAY_EXIT_OK && (cli->events.count == 0 || asked_for)) {
         exit_code = mayday_source_stored(cli, last, visit, test);
-        if (exit_code == MAYDAY_EXIT_NO_AGENT && !asked_for) {
-            exit_code = MAYDAY_EXIT_OK; /* then the file was loaded, and that is all */
+        if (exit_code == MAYDAY_SOURCE_NONE ||
+            (exit_code == MAYDAY_EXIT_OK && test->trials.events == 0)) {
+            exit_code = show_none(test, cli, exit_code != MAYDAY_SOURCE_NONE);
         }
     }
-    show_end(test, exit_code);
+    show_end(test);
     return exit_code != MAYDAY_EXIT_OK                      ? exit_code
            : test->trials.outcomes[MAYDAY_TRIAL_FAILED] > 0 ? MAYDAY_EXIT_FAILED
                                                             : MAYDAY_EXIT_OK;
@@ -286,7 +305,11 @@ test_file(mayday_cli_t *cli, test_t *test, bool only_load, unsigned last)
     int exit_code = MAYDAY_EXIT_OK;
 
     mayday_log_divert(take_line, test);
-    test->rules = mayday_rules_new(cli->second, MAYDAY_LUA_DIR, hash_key, error, sizeof(error));
+    if (access(cli->second, R_OK) != 0) {
+        snprintf(error, sizeof(error), "%s: %s", cli->second, strerror(errno));
+    } else {
+        test->rules = mayday_rules_new(cli->second, MAYDAY_LUA_DIR, hash_key, error, sizeof(error));
+    }
     show_loaded(test, cli->second, test->rules == NULL ? error : NULL);
     cJSON_Delete(test->log);
     test->log = NULL;
@@ -329,9 +352,6 @@ run(mayday_cli_t *cli)
     unsigned last;
     int exit_code;
 
-    if (!only_load && strcmp(cli->operand, "test") != 0) {
-        return mayday_cli_usage(cli, "say `rules test FILE` or `rules check FILE`");
-    }
     if (!json && strcmp(format, "text") != 0) {
         return mayday_cli_usage(cli, "the format is text or json");
     }
@@ -339,7 +359,7 @@ run(mayday_cli_t *cli)
         return mayday_cli_usage(cli, "--last is a number from 1 to %u", MAYDAY_SOURCE_LAST_MAX);
     }
     if (cli->reason != NULL && !cli->dropped) {
-        return mayday_cli_usage(cli, "--reason is for --dropped");
+        return mayday_cli_usage(cli, "--reason needs --dropped");
     }
     if (cli->events.count > MAYDAY_CLI_LIST_MAX) {
         return mayday_cli_usage(cli, "--event may be given %d times", MAYDAY_CLI_LIST_MAX);
@@ -358,7 +378,7 @@ run(mayday_cli_t *cli)
 
 const mayday_command_t mayday_command_rules = {
     .name = "rules",
-    .operand = "test FILE",
+    .operand = "test|check FILE",
     .options = "last dropped reason event format",
     .summary = "what rules would have done to the last events",
     .help = help,

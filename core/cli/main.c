@@ -56,10 +56,10 @@ help(FILE *out)
         snprintf(left, sizeof(left), "%s%s%s", commands[i]->name,
                  commands[i]->operand == NULL ? "" : " ",
                  commands[i]->operand == NULL ? "" : commands[i]->operand);
-        fprintf(out, "  %-18s %s\n", left, commands[i]->summary);
+        fprintf(out, "  %-22s %s\n", left, commands[i]->summary);
     }
     fputs(
-        "  agent              run the agent (done by the server)\n\n"
+        "  agent                  run the agent (done by the server)\n\n"
         "  -d, --directory DIR  the instance: its mayday_directory or its run directory\n"
         "      --socket PATH    the agent's socket, where mayday_socket put it elsewhere\n"
         "  -h, --help           help, also for each command\n"
@@ -133,6 +133,17 @@ set_option(mayday_cli_t *cli, size_t index, const char *value)
     }
 }
 
+static int
+refuse_option(int c, const char *text)
+{
+    mayday_cli_error_text(c == ':'                ? "a value is missing behind "
+                          : optopt >= OPTION_HELP ? "there is no value of "
+                                                  : "there is no option ",
+                          text);
+    fputs("See: mayday --help\n", stderr);
+    return MAYDAY_EXIT_USAGE;
+}
+
 /* Reads all options, wherever they stand. given: mask by index. -1: go on; else the exit code. */
 static int
 read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wants_help)
@@ -148,7 +159,8 @@ read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wa
     }
     longs[n++] = (struct option){"help", no_argument, NULL, OPTION_HELP};
     longs[n++] = (struct option){"version", no_argument, NULL, OPTION_VERSION};
-    while ((c = getopt_long(argc, argv, "d:h", longs, NULL)) != -1) {
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":d:h", longs, NULL)) != -1) {
         if (c == 'd') {
             c = OPTION_FIRST; /* the first of the table */
         }
@@ -158,8 +170,7 @@ read_options(mayday_cli_t *cli, int argc, char **argv, unsigned *given, bool *wa
             puts("mayday " MAYDAY_VERSION);
             return MAYDAY_EXIT_OK;
         } else if (c < OPTION_FIRST) {
-            fputs("See: mayday --help\n", stderr);
-            return MAYDAY_EXIT_USAGE;
+            return refuse_option(c, argv[optind - 1]);
         } else {
             set_option(cli, (size_t) (c - OPTION_FIRST), optarg);
             *given |= 1u << (c - OPTION_FIRST);
@@ -179,9 +190,39 @@ skip_words(const char *operands, int n)
     return operands;
 }
 
+/* Whether it is one of "test|check FILE"; whatever does not begin with a choice takes any. */
+static bool
+is_choice(const char *operands, const char *word)
+{
+    size_t len = strlen(word), choices = strcspn(operands, " "), n;
+
+    if (memchr(operands, '|', choices) == NULL) {
+        return true;
+    }
+    for (const char *end = operands + choices; operands < end; operands += n + 1) {
+        n = strcspn(operands, "| ");
+        if (n == len && memcmp(operands, word, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+refuse_choice(const mayday_command_t *command, const char *word)
+{
+    char prefix[64];
+
+    snprintf(prefix, sizeof(prefix), "there is no %s ", command->name);
+    mayday_cli_error_text(prefix, word);
+    fprintf(stderr, "It is one of %.*s. See: mayday %s --help\n",
+            (int) strcspn(command->operand, " "), command->operand, command->name);
+    return MAYDAY_EXIT_USAGE;
+}
+
 /* Refuses what the command does not take. */
 static int
-check(mayday_cli_t *cli, unsigned given, int operands)
+check(mayday_cli_t *cli, unsigned given, int operands, char **words)
 {
     const mayday_command_t *command = cli->command;
     const char *takes = command->operand == NULL ? "" : command->operand;
@@ -192,6 +233,9 @@ check(mayday_cli_t *cli, unsigned given, int operands)
             !command_takes(command, options[i].name)) {
             return mayday_cli_usage(cli, "there is no option --%s here", options[i].name);
         }
+    }
+    if (operands > 0 && !is_choice(takes, words[0])) {
+        return refuse_choice(command, words[0]);
     }
     if (operands > 0 && *skip_words(takes, operands - 1) == '\0') {
         return mayday_cli_usage(cli, "too many arguments");
@@ -221,6 +265,13 @@ main(int argc, char **argv)
         help(wants_help ? stdout : stderr);
         return wants_help ? MAYDAY_EXIT_OK : MAYDAY_EXIT_USAGE;
     }
+    if (strcmp(argv[optind], "help") == 0) { /* "help", "help COMMAND" */
+        wants_help = true;
+        if (++optind == argc) {
+            help(stdout);
+            return MAYDAY_EXIT_OK;
+        }
+    }
     cli.command = find_command(argv[optind]);
     if (cli.command == NULL) {
         mayday_cli_error_text("there is no command ", argv[optind]);
@@ -231,7 +282,7 @@ main(int argc, char **argv)
         command_help(stdout, cli.command);
         return MAYDAY_EXIT_OK;
     }
-    exit_code = check(&cli, given, argc - optind - 1);
+    exit_code = check(&cli, given, argc - optind - 1, argv + optind + 1);
     if (exit_code >= 0) {
         return exit_code;
     }

@@ -17,7 +17,7 @@
 #include "core/event/json.h"
 
 #define FILE_SIZE_MAX ((size_t) 64 * 1024 * 1024)
-#define STATE_DIRECTORIES "/var/lib/mayday/*/" MAYDAY_FILE_STORE /* the default ones */
+#define STATE_DIRECTORIES MAYDAY_SOURCE_STORES "/*/" MAYDAY_FILE_STORE /* the default ones */
 #define TIMEOUT_S 30u
 #define NAME_SIZE (PATH_MAX + 32)
 
@@ -286,8 +286,6 @@ int
 mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt visit, void *ctx)
 {
     char path[PATH_MAX];
-    bool asked_for =
-        cli->directory != NULL || cli->socket != NULL || cli->last != NULL || cli->dropped;
     mayday_rc_t rc = mayday_find_quietly(cli);
 
     if (rc == MAYDAY_OK) {
@@ -303,7 +301,9 @@ mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt vi
                              "; choose one with --directory");
             return MAYDAY_EXIT_USAGE;
         }
-        return asked_for ? mayday_find_agent(cli) : MAYDAY_EXIT_NO_AGENT;
+        if (cli->directory == NULL && cli->socket == NULL) {
+            return MAYDAY_SOURCE_NONE;
+        }
     }
     return mayday_find_agent(cli);
 }

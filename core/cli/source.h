@@ -12,6 +12,8 @@
 #include "core/cli/cli.h"
 
 #define MAYDAY_SOURCE_LAST_MAX 1000u
+#define MAYDAY_SOURCE_STORES "/var/lib/mayday" /* the default ones, each in a directory */
+#define MAYDAY_SOURCE_NONE (-1)
 
 /*
  * An event, as JSON text that has been looked at for its end only. name says where
@@ -25,9 +27,9 @@ int mayday_source_file(const char *path, mayday_source_visit_pt visit, void *ctx
 
 /*
  * The last so many events in the store, the newest first; with cli->dropped those
- * that rules dropped, for cli->reason if there is one. Returns the exit code;
- * MAYDAY_EXIT_NO_AGENT: nothing could be read, and it was said why where somebody
- * asked for that instance or something else than its absence is the cause.
+ * that rules dropped, for cli->reason if there is one. Returns the exit code, and
+ * said why; MAYDAY_SOURCE_NONE: there is neither an agent nor a store, and nothing
+ * was said unless --directory or --socket named one.
  */
 int mayday_source_stored(mayday_cli_t *cli, unsigned last, mayday_source_visit_pt visit, void *ctx);
 

@@ -29,6 +29,15 @@ def test_help_of_everything():
                           check=True).stdout.startswith("mayday ")
     wrong = subprocess.run([MAYDAY, "no-such-command"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2 and "no-such-command" in wrong.stderr
+    for words, said in ((["rules", "try"], "no rules try"), (["status", "--format"], "--format"),
+                        (["status", "--what"], "no option --what"), (["agent"], "usage"),
+                        (["events", "--kind", "what"], "upstream_refused, "),
+                        (["rules", "test", "/none"], "mayday: /none: No such file")):
+        wrong = subprocess.run([MAYDAY, *words], capture_output=True, text=True, check=False)
+        assert wrong.returncode == (1 if "/none" in words else 2), words
+        assert said in wrong.stderr, (words, wrong.stderr)
+    told = subprocess.run([MAYDAY, "help"], capture_output=True, text=True, check=True).stdout
+    assert "rules test|check FILE" in told
 
 
 def test_status_text_json_prometheus(server, up):

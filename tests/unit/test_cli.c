@@ -403,15 +403,34 @@ static const char rows[] =
     "\"transaction\":\"GET /a\\u001b[2J\",\"issue_seen\":1234}]}";
 
 static void
+test_events__refuses_what_finds_nothing(void **state)
+{
+    fixture_t *f = *state;
+    static const char *const issues[] = {"", "xyz", "12g", "12 "};
+
+    f->cli.kind = "upstream";
+    assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
+    assert_int_equal(run(f, &mayday_command_issues), MAYDAY_EXIT_USAGE);
+    f->cli.kind = NULL;
+    for (size_t i = 0; i < MAYDAY_COUNT(issues); i++) {
+        f->cli.issue = issues[i];
+        assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
+    }
+    f->cli.issue = NULL;
+    f->cli.reason = "bot";
+    assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
+}
+
+static void
 test_events__a_line(void **state)
 {
     fixture_t *f = *state;
 
     start(f, "200 OK", rows);
-    f->cli.kind = "a&b";
+    f->cli.kind = "limited";
     f->cli.since = "2026-11-22T14:18:01Z";
     assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_OK);
-    assert_text_in(f->request, "/v1/events?limit=20&kind=a%26b&since=1795357081000000 ");
+    assert_text_in(f->request, "/v1/events?limit=20&kind=limited&since=1795357081000000 ");
     assert_string_equal(f->out,
                         "01-01 00:00  01234567  502  GET /a\\x1b[2J                 "
                         "UpstreamRefused: shop \\u{202e} refused connections (2 peers tried)"
@@ -431,7 +450,7 @@ test_events__dropped(void **state)
 {
     fixture_t *f = *state;
 
-    f->cli.reason = "bot";
+    f->cli.reason = "b&t";
     assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_USAGE);
     f->cli.dropped = true;
     f->cli.issue = "ab";
@@ -439,7 +458,7 @@ test_events__dropped(void **state)
     f->cli.issue = NULL;
     start(f, "200 OK", dropped_rows);
     assert_int_equal(run(f, &mayday_command_events), MAYDAY_EXIT_OK);
-    assert_text_in(f->request, "/v1/dropped?limit=20&reason=bot ");
+    assert_text_in(f->request, "/v1/dropped?limit=20&reason=b%26t ");
     assert_string_equal(f->out, "01-01 00:00  01234567  502  GET /a                        "
                                 "bot, rules.lua:12  UpstreamRefused: shop refused connections\n");
     for (unsigned width = 60; width < 140; width++) {
@@ -729,6 +748,7 @@ main(void)
         TEST(test_client__refusal_is_shown_safely),
         TEST(test_client__answer_that_is_no_json),
         TEST(test_status__exit_codes_and_formats),
+        TEST(test_events__refuses_what_finds_nothing),
         TEST(test_events__a_line),
         TEST(test_events__dropped),
         TEST(test_events__never_wider_than_the_terminal),

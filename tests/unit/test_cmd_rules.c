@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/agent/store.h"
+#include "core/capture/supervise.h"
 #include "core/cli/cli.h"
 #include "core/cli/rules_show.h"
 #include "core/event/event.h"
@@ -124,9 +125,6 @@ test_rules__misused(void **state)
     fixture_t *f = *state;
     static const char *const lasts[] = {"0", "1001", "", "x", "-1", "5x", "99999999999999999999"};
 
-    f->cli.operand = "try";
-    assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_USAGE);
-    f->cli.operand = "test";
     f->cli.format = "yaml";
     assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_USAGE);
     f->cli.format = NULL;
@@ -299,6 +297,19 @@ test_rules__json(void **state)
     assert_text_in(f->out, "rules.lua\"}\n");
 }
 
+/* An empty one. */
+static void
+make_store(const fixture_t *f)
+{
+    char path[128], error[256];
+    mayday_store_t *store;
+
+    snprintf(path, sizeof(path), "%s/" MAYDAY_FILE_STORE, f->dir);
+    store = mayday_store_new(path, error, sizeof(error));
+    assert_non_null(store);
+    mayday_store_free(store);
+}
+
 static void
 test_rules__no_event_at_hand(void **state)
 {
@@ -309,6 +320,16 @@ test_rules__no_event_at_hand(void **state)
     assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_NO_AGENT);
     assert_text_in(f->out, "rules.lua loads\n");
     assert_text_in(f->errors, "no instance uses the directory");
+    make_store(f);
+    assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_OK);
+    assert_text_in(f->out, "the store is empty");
+    f->cli.last = "3";
+    assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_USAGE);
+    assert_text_in(f->errors, "the store is empty");
+    f->cli.last = NULL;
+    f->cli.dropped = true;
+    assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_USAGE);
+    assert_text_in(f->errors, "no event that rules dropped");
     f->cli.operand = "check";
     assert_int_equal(run(f, RULES("return event")), MAYDAY_EXIT_OK);
     assert_string_equal(f->errors, "");
