@@ -347,6 +347,21 @@ test_client__answer_that_is_no_json(void **state)
 }
 
 static void
+test_status__names_an_instance_without_an_agent(void **state)
+{
+    fixture_t *f = *state;
+
+    start(f, "200 OK", "{\"healthy\":true}");
+    assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_OK);
+    assert_null(strstr(f->out, "another instance"));
+    snprintf(f->cli.silent, sizeof(f->cli.silent), "/run/mayday/a\033b");
+    f->cli.silent_count = 3;
+    assert_int_equal(run(f, &mayday_command_status), MAYDAY_EXIT_OK);
+    assert_text_in(f->out, "another instance, a\\x1bb, has no agent: mayday -d "
+                           "/run/mayday/a\\x1bb status; and 2 more\n");
+}
+
+static void
 test_status__exit_codes_and_formats(void **state)
 {
     fixture_t *f = *state;
@@ -747,6 +762,7 @@ main(void)
         TEST(test_client__denied_names_the_group),
         TEST(test_client__refusal_is_shown_safely),
         TEST(test_client__answer_that_is_no_json),
+        TEST(test_status__names_an_instance_without_an_agent),
         TEST(test_status__exit_codes_and_formats),
         TEST(test_events__refuses_what_finds_nothing),
         TEST(test_events__a_line),

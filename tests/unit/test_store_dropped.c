@@ -227,8 +227,8 @@ test_purge__of_dropped_ones_only_by_a_whole_value(void **state)
     OK(mayday_store_dropped_add(f->store, &dropped));
     OK(mayday_store_commit(f->store));
     for (size_t i = 0; i < MAYDAY_COUNT(texts); i++) {
-        OK(mayday_store_purge(
-            f->store, &(mayday_store_purge_t){.user = mayday_slice_str(texts[i])}, &purged));
+        OK(mayday_store_purge(f->store, &(mayday_store_purge_t){.user = mayday_slice_str(texts[i])},
+                              &purged));
         assert_true(purged.events == 0 && purged.dropped == 0);
     }
     add_dropped(f, 2, "bot");
