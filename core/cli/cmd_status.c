@@ -371,7 +371,6 @@ static void
 show_rules(const mayday_term_t *term, const cJSON *rules, const cJSON *counts)
 {
     const char *file = mayday_json_string(rules, "file");
-    const char *error = mayday_json_string(rules, "error");
 
     label(term, "rules");
     if (file[0] == '\0') {
@@ -388,11 +387,6 @@ show_rules(const mayday_term_t *term, const cJSON *rules, const cJSON *counts)
         say_ago(term, mayday_json_us(rules, "loaded_us"));
     }
     fputc('\n', term->out);
-    if (error[0] != '\0') {
-        fprintf(term->out, "%*s", (int) LABEL_COLUMNS, "");
-        (void) mayday_term_text(term, MAYDAY_STYLE_ERROR, mayday_slice_str(error), 0);
-        fputc('\n', term->out);
-    }
     show_rule_counts(term, counts);
 }
 
