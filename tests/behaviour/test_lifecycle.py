@@ -163,6 +163,8 @@ def test_killed_worker_loses_only_itself(server, up):
     server.wait_agent()
     for _ in range(5):
         server.get("/shop/x")
+    # an answer is out before the worker logs it
+    wait_for(lambda: server.counts()["requests"] == 5, 10, lambda: server.counts())
     for pid in server.workers_pids():
         try:
             os.kill(pid, signal.SIGKILL)
