@@ -7,7 +7,8 @@
 #include "core/agent/log.h"
 #include "core/agent/pipeline_private.h"
 
-#define HUNG "the agent had to be ended: the rules ran on one event for seconds, or crashed, in a function"
+#define HUNG                                                                                       \
+    "the agent had to be ended: the rules ran on one event for seconds, or crashed, in a function"
 
 typedef struct {
     const mayday_settings_t *settings;
